@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The errors that a user can cause.
+
+Each message is one sentence that says what was wrong and what to do, and names a file by its short id only: messages
+end up in logs, and paths often hold patient names.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ConfigError", "DataError", "MixSSLError", "RunFolderError", "TrainingError"]
+
+
+class MixSSLError(Exception):
+    """Base class of every error that this package raises on purpose."""
+
+
+class ConfigError(MixSSLError, ValueError):
+    """A key, argument or override that cannot be used as given."""
+
+
+class DataError(MixSSLError, ValueError):
+    """Input data that cannot be read, or not enough of it."""
+
+
+class RunFolderError(MixSSLError):
+    """An output folder that belongs to another run, cannot be written, or holds nothing to resume."""
+
+
+class TrainingError(MixSSLError):
+    """Training that cannot go on, such as a loss that is not finite."""
