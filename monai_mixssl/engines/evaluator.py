@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine that validates the dual objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from ignite.metrics import Metric
+from monai.engines import SupervisedEvaluator
+from monai.engines.utils import IterationEvents
+from monai.utils.enums import CommonKeys as Keys
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from monai_mixssl.engines.metrics import validation_metrics
+from monai_mixssl.engines.precision import autocast
+from monai_mixssl.engines.prepare_batch import PrepareMixupBatch
+
+__all__ = ["MixSSLEvaluator"]
+
+
+class MixSSLEvaluator(SupervisedEvaluator):
+    """MONAI's ``SupervisedEvaluator`` for the dual objective, with the metrics that tell whether anything was learned.
+
+    ``engine.state.metrics`` holds, after a run, what
+    :py:func:`~monai_mixssl.engines.metrics.validation_metrics` lists; the key metric is ``val_loss`` (lower is better).
+
+    Args:
+        device: where to run.
+        val_data_loader: yields the batches that ``prepare_batch`` takes; the same ones at every run, if the losses of
+            two epochs are to be compared.
+        network: as in :py:class:`~monai_mixssl.engines.MixSSLTrainer`.
+        loss_function: as in :py:class:`~monai_mixssl.engines.MixSSLTrainer`.
+        spatial_dims: 2 or 3, for the structural similarity.
+        precision: ``"none"``, ``"bf16"`` or ``"fp16"``.
+        prepare_batch: default :py:class:`PrepareMixupBatch`.
+        additional_metrics: further Ignite metrics by name.
+        decollate: as in the parent, but off by default.
+        val_handlers: handlers with an ``attach`` method.
+        kwargs: further arguments of ``SupervisedEvaluator``.
+    """
+
+    def __init__(
+        self,
+        device: str | torch.device,
+        val_data_loader: Iterable | DataLoader,
+        network: torch.nn.Module,
+        loss_function: Callable[..., dict[str, torch.Tensor]],
+        spatial_dims: int,
+        precision: str = "none",
+        prepare_batch: Callable | None = None,
+        additional_metrics: dict[str, Metric] | None = None,
+        decollate: bool = False,
+        val_handlers: Sequence | None = None,
+        **kwargs: Any,
+    ) -> None:
+        device = torch.device(device)
+        autocast(device, precision)
+        self.precision = precision
+        self.loss_function = loss_function
+        metrics = validation_metrics(spatial_dims)
+        super().__init__(
+            device=device,
+            val_data_loader=val_data_loader,
+            # a distributed wrapper exchanges buffers at every forward pass: ranks with unequal numbers of batches hang
+            network=network.module if isinstance(network, DistributedDataParallel) else network,
+            prepare_batch=PrepareMixupBatch() if prepare_batch is None else prepare_batch,
+            key_val_metric={"val_loss": metrics.pop("val_loss")},
+            additional_metrics={**metrics, **(additional_metrics or {})},
+            metric_cmp_fn=_lower_is_better,
+            decollate=decollate,
+            val_handlers=val_handlers,
+            **kwargs,
+        )
+
+    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
+        inputs, targets = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+        engine.state.output = {Keys.IMAGE: inputs, Keys.LABEL: targets}
+        with engine.mode(engine.network), autocast(engine.state.device, self.precision):
+            engine.state.output[Keys.PRED] = engine.inferer(inputs, engine.network)
+            engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+            engine.state.output.update(self.loss_function(engine.state.output[Keys.PRED], targets))
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return engine.state.output
+
+
+def _lower_is_better(current: float, best: float) -> bool:
+    return current < best

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured on held-out data while pretraining."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from ignite.metrics import Average, Metric
+from ignite.metrics.regression import R2Score
+from monai.metrics import SSIMMetric
+from monai.utils.enums import CommonKeys as Keys
+
+__all__ = ["structural_similarity", "validation_metrics"]
+
+_LOSSES = ("loss", "reconstruction_loss", "transparency_loss")
+
+
+def validation_metrics(spatial_dims: int) -> dict[str, Metric]:
+    """Ignite metrics over the output of :py:class:`~monai_mixssl.engines.MixSSLEvaluator`.
+
+    Every one is a mean over images, whatever the sizes of the batches, and is summed over processes by Ignite.
+
+    Args:
+        spatial_dims: 2 or 3.
+
+    Returns:
+        ``val_loss``, ``val_reconstruction_loss``, ``val_transparency_loss``; ``transparency_r2`` (1 is perfect, 0 is
+        what the mean transparency reaches); ``reconstruction_ssim`` and ``blend_ssim`` (structural similarity to the
+        target of the reconstruction and of the blend as it was put in: the reconstruction's trivial answer).
+    """
+    metrics: dict[str, Metric] = {f"val_{name}": Average(output_transform=_per_image(name)) for name in _LOSSES}
+    metrics["transparency_r2"] = R2Score(output_transform=_transparencies)
+    metrics["reconstruction_ssim"] = Average(
+        output_transform=lambda output: structural_similarity(
+            output[Keys.PRED]["reconstruction"], output[Keys.LABEL]["image"], spatial_dims
+        )
+    )
+    metrics["blend_ssim"] = Average(
+        output_transform=lambda output: structural_similarity(
+            output[Keys.IMAGE], output[Keys.LABEL]["image"], spatial_dims
+        )
+    )
+    return metrics
+
+
+def structural_similarity(image: torch.Tensor, reference: torch.Tensor, spatial_dims: int) -> torch.Tensor:
+    """Mean structural similarity of each image, by MONAI's ``SSIMMetric`` with intensities in [0, 1].
+
+    Args:
+        image: (B, C, \\*spatial).
+        reference: the same shape.
+        spatial_dims: 2 or 3.
+
+    Returns:
+        (B,), each at most 1. The window is 11 pixels wide, less where an image is smaller than that.
+    """
+    window = min(11, *(s if s % 2 else s - 1 for s in reference.shape[2:]))
+    metric = SSIMMetric(spatial_dims, data_range=1.0, win_size=window, reduction="none")
+    values = torch.as_tensor(metric(image.float(), reference.float()))
+    return values.reshape(len(reference), -1).mean(1)
+
+
+def _per_image(name: str) -> Callable[[dict[str, Any]], torch.Tensor]:
+    """A batch's mean loss, repeated for each of its images, so that a last, smaller batch does not weigh more."""
+    return lambda output: output[name].float().expand(len(output[Keys.IMAGE]))
+
+
+def _transparencies(output: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    predicted = output[Keys.PRED]["transparency"].float()
+    true = output[Keys.LABEL]["transparency"]
+    if true.ndim > 1 and true.shape != predicted.shape:  # a map: compared on the head's coarser grid
+        true = torch.nn.functional.interpolate(true, size=predicted.shape[2:], mode="area")
+    return predicted.flatten(), true.flatten()

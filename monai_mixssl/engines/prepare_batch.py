@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a collated batch to what the network and the loss take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.engines.utils import PrepareBatch
+
+from monai_mixssl.errors import ConfigError
+
+__all__ = ["PrepareMixupBatch"]
+
+
+class PrepareMixupBatch(PrepareBatch):
+    """Blend as the input; untouched target and transparency as what is to be predicted.
+
+    Args:
+        key: the key under which :py:class:`~monai_mixssl.transforms.RandCrossDomainMixupd` left the blend; the target
+            and the transparency stand under the same key with its postfixes.
+        target_postfix: postfix of the untouched target's key.
+        transparency_postfix: postfix of the transparency's key.
+
+    Returns (of the call):
+        ``(blend, {"image": target, "transparency": t})``: plain tensors (no ``MetaTensor``, whose bookkeeping costs
+        time in every operation) on the device; blend and target (B, C, \\*spatial), t (B,) or a map (B, 1, \\*spatial).
+
+    Raises:
+        ConfigError: where the batch lacks one of the three keys.
+    """
+
+    def __init__(
+        self, key: str = "image", target_postfix: str = "_target", transparency_postfix: str = "_transparency"
+    ) -> None:
+        self.key = key
+        self.target_key = f"{key}{target_postfix}"
+        self.transparency_key = f"{key}{transparency_postfix}"
+
+    def __call__(
+        self,
+        batchdata: dict[str, Any],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        missing = [k for k in (self.key, self.target_key, self.transparency_key) if k not in batchdata]
+        if missing:
+            raise ConfigError(
+                f"the batch has no {', '.join(missing)}; put RandCrossDomainMixupd('{self.key}', …) into the "
+                "transforms."
+            )
+
+        def move(value: torch.Tensor) -> torch.Tensor:
+            plain = value.as_tensor() if isinstance(value, MetaTensor) else value
+            return plain.to(device=device, non_blocking=non_blocking, **kwargs)
+
+        blend, target, transparency = (move(batchdata[k]) for k in (self.key, self.target_key, self.transparency_key))
+        return blend, {"image": target, "transparency": transparency.to(torch.float32)}

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine that trains the dual objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
+from monai.engines.workflow import Workflow
+from monai.utils.enums import CommonKeys as Keys
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from monai_mixssl.engines.precision import autocast, grad_scaler
+from monai_mixssl.engines.prepare_batch import PrepareMixupBatch
+from monai_mixssl.errors import TrainingError
+
+__all__ = ["MixSSLTrainer"]
+
+
+class MixSSLTrainer(SupervisedTrainer):
+    """MONAI's ``SupervisedTrainer`` for a network and a loss with several named parts.
+
+    Adds to its parent: a loss that returns a dictionary (every scalar of it stands in ``engine.state.output`` under its
+    own name, for the stock handlers to log), bf16 on any device and fp16 with a scaler on a GPU, gradient clipping, no
+    gradient exchange between processes until a step is due, and a stop where the loss is no longer finite. A step is
+    due at the iterations where ``engine.state.optimizer_stepped`` is true: only there is a checkpoint complete.
+
+    Args:
+        device: where to train.
+        max_epochs: number of epochs.
+        train_data_loader: yields the batches that ``prepare_batch`` takes.
+        network: takes the blend (B, C, \\*spatial), returns a dictionary.
+        optimizer: a torch optimizer.
+        loss_function: called as ``loss_function(prediction, target)``, returns a dictionary of scalars whose ``"loss"``
+            is minimised, such as :py:class:`~monai_mixssl.losses.DualObjectiveLoss`.
+        precision: ``"none"``, ``"bf16"`` or ``"fp16"``.
+        max_grad_norm: clip the gradients' total norm to this value; None leaves them.
+        accumulation_steps: batches whose gradients are averaged before a step; a last, shorter group of an epoch is
+            averaged over its own number.
+        prepare_batch: default :py:class:`PrepareMixupBatch`.
+        decollate: as in the parent, but off by default: nothing in the default run needs the batch taken apart.
+        train_handlers: handlers with an ``attach`` method.
+        kwargs: further arguments of ``SupervisedTrainer``.
+
+    Raises:
+        TrainingError: while running, where the loss is not finite; the message names epoch, iteration and sample ids.
+    """
+
+    def __init__(
+        self,
+        device: str | torch.device,
+        max_epochs: int,
+        train_data_loader: Iterable | DataLoader,
+        network: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss_function: Callable[..., dict[str, torch.Tensor]],
+        precision: str = "none",
+        max_grad_norm: float | None = None,
+        accumulation_steps: int = 1,
+        prepare_batch: Callable | None = None,
+        decollate: bool = False,
+        train_handlers: Sequence | None = None,
+        **kwargs: Any,
+    ) -> None:
+        device = torch.device(device)
+        autocast(device, precision)  # refuses a wrong precision now rather than in the first step
+        self.precision = precision
+        self.max_grad_norm = max_grad_norm
+        self.gradient_scaler = grad_scaler(device, precision)
+        super().__init__(
+            device=device,
+            max_epochs=max_epochs,
+            train_data_loader=train_data_loader,
+            network=network,
+            optimizer=optimizer,
+            loss_function=loss_function,
+            prepare_batch=PrepareMixupBatch() if prepare_batch is None else prepare_batch,
+            accumulation_steps=accumulation_steps,
+            decollate=decollate,
+            train_handlers=train_handlers,
+            **kwargs,
+        )
+        self.state.optimizer_stepped = False
+
+    def run(self) -> None:  # type: ignore[override]
+        """Train until ``max_epochs``, from wherever the state stands."""
+        # MONAI's Trainer.run makes a new CUDA scaler at every call, which would lose a restored one
+        self.scaler = self.gradient_scaler  # type: ignore[assignment]  # MONAI names the deprecated CUDA-only class
+        Workflow.run(self)
+
+    def _accumulation(self) -> tuple[bool, bool, int]:
+        """Whether this iteration begins a group of batches, whether it ends it, and the group's number of batches."""
+        group = self.accumulation_steps
+        length = self.state.epoch_length
+        position = (self.state.iteration - 1) % length if length else self.state.iteration - 1
+        first = position - position % group
+        size = min(group, length - first) if length else group
+        return position == first, position + 1 == first + size, size
+
+    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
+        inputs, targets = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+        engine.state.output = {Keys.IMAGE: inputs, Keys.LABEL: targets}
+        begins, ends, group = self._accumulation()
+        engine.network.train()
+        if begins:
+            engine.optimizer.zero_grad(set_to_none=engine.optim_set_to_none)
+
+        with _local_gradients(engine.network, enabled=not ends):
+            with autocast(engine.state.device, self.precision):
+                engine.state.output[Keys.PRED] = engine.inferer(inputs, engine.network)
+                engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+                losses = engine.loss_function(engine.state.output[Keys.PRED], targets)
+            loss = losses[Keys.LOSS]
+            engine.state.output.update({name: value.detach() for name, value in losses.items()})
+            engine.fire_event(IterationEvents.LOSS_COMPLETED)
+            self._refuse_non_finite(engine, batchdata)
+            scaled = loss / group
+            (scaled if self.scaler is None else self.scaler.scale(scaled)).backward()
+        engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
+        if ends:
+            self._step(engine)
+        engine.state.optimizer_stepped = ends
+        # the graph is of no use to a handler and would hold its memory until the next iteration
+        engine.state.output[Keys.PRED] = {
+            name: value.detach() for name, value in engine.state.output[Keys.PRED].items()
+        }
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return engine.state.output
+
+    def _step(self, engine: Any) -> None:
+        if self.max_grad_norm is not None:
+            if self.scaler is not None:
+                self.scaler.unscale_(engine.optimizer)
+            torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_grad_norm)
+        if self.scaler is None:
+            engine.optimizer.step()
+        else:
+            self.scaler.step(engine.optimizer)
+            self.scaler.update()
+
+    @staticmethod
+    def _refuse_non_finite(engine: Any, batchdata: dict[str, Any]) -> None:
+        if torch.isfinite(engine.state.output[Keys.LOSS]):
+            return
+        parts = {k: float(v) for k, v in engine.state.output.items() if isinstance(v, torch.Tensor) and v.ndim == 0}
+        ids = batchdata.get("id", "unknown") if isinstance(batchdata, dict) else "unknown"
+        named = ids if isinstance(ids, str) else ", ".join(dict.fromkeys(str(i) for i in ids))
+        raise TrainingError(
+            f"the loss is not finite in epoch {engine.state.epoch}, iteration {engine.state.iteration} "
+            f"({', '.join(f'{k} {v:.3g}' for k, v in parts.items())}; images {named}); the last checkpoint is kept: "
+            "lower learning_rate, set max_grad_norm, or leave these images out."
+        )
+
+
+def _local_gradients(network: torch.nn.Module, enabled: bool) -> AbstractContextManager[None]:
+    """Keep gradients to this process while a group of batches is not complete."""
+    if enabled and isinstance(network, DistributedDataParallel):
+        return network.no_sync()
+    return nullcontext()
