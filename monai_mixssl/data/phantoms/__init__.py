@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Made-up patients: head-like volumes with known labels, in memory or written as DICOM series and NIfTI files."""
+
+from __future__ import annotations
+
+from monai_mixssl.data.phantoms.dataset import PATIENTS, write_phantoms
+from monai_mixssl.data.phantoms.volume import Phantom, phantom_volume
+
+__all__ = ["PATIENTS", "Phantom", "phantom_volume", "write_phantoms"]
