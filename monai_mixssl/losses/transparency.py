@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far the predicted transparency is from the true one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from monai_mixssl.errors import ConfigError
+from monai_mixssl.losses.tensors import as_float32
+
+__all__ = ["TransparencyLoss"]
+
+_POOL: dict[int, Callable[[torch.Tensor, list[int]], torch.Tensor]] = {
+    4: functional.adaptive_avg_pool2d,
+    5: functional.adaptive_avg_pool3d,
+}
+
+
+class TransparencyLoss(nn.Module):
+    """Mean squared error of the transparency, for one number an image or a map, in float32.
+
+    A true map is finer than a predicted one: each predicted position is compared with the average of the true map over
+    its area.
+    """
+
+    def forward(self, prediction: torch.Tensor, transparency: torch.Tensor) -> torch.Tensor:
+        """Compare.
+
+        Args:
+            prediction: (B,), or a map (B, 1, *grid).
+            transparency: the true one, (B,), or a map (B, 1, *spatial) at least as fine as the grid.
+
+        Returns:
+            Scalar, float32.
+
+        Raises:
+            ConfigError: when one is a number and the other a map, or the batch sizes or dimensions differ.
+        """
+        if prediction.ndim != transparency.ndim or prediction.shape[:2] != transparency.shape[:2]:
+            raise ConfigError(
+                f"Predicted and true transparency do not go together ({tuple(prediction.shape)} and "
+                f"{tuple(transparency.shape)}); set the network's transparency to 'map' if and only if the mix-up "
+                "transform draws maps."
+            )
+        predicted, true = as_float32(prediction), as_float32(transparency)
+        if true.ndim > 1:
+            true = _POOL[true.ndim](true, list(predicted.shape[2:]))
+        return functional.mse_loss(predicted, true)
