@@ -7,7 +7,7 @@ end up in logs, and paths often hold patient names.
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "DataError", "MixSSLError", "RunFolderError", "TrainingError"]
+__all__ = ["ConfigError", "DataError", "InterruptedRunError", "MixSSLError", "RunFolderError", "TrainingError"]
 
 
 class MixSSLError(Exception):
@@ -28,3 +28,7 @@ class RunFolderError(MixSSLError):
 
 class TrainingError(MixSSLError):
     """Training that cannot go on, such as a loss that is not finite."""
+
+
+class InterruptedRunError(MixSSLError):
+    """A run that a signal ended after its checkpoint was saved."""

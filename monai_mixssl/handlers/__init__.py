@@ -1,1 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Ignite handlers, each doing one thing."""
+
+from __future__ import annotations
+
+from monai_mixssl.handlers.checkpoint import RunCheckpoint, latest_iteration
+from monai_mixssl.handlers.collapse import CollapseMonitor, embedding_spread
+from monai_mixssl.handlers.epoch_position import EpochPosition
+from monai_mixssl.handlers.json_log import JsonLinesLog, read_log
+from monai_mixssl.handlers.pictures import TrainingPictures
+from monai_mixssl.handlers.progress import TrainingProgress
+from monai_mixssl.handlers.random_state import RandomState
+
+__all__ = [
+    "CollapseMonitor",
+    "EpochPosition",
+    "JsonLinesLog",
+    "RandomState",
+    "RunCheckpoint",
+    "TrainingPictures",
+    "TrainingProgress",
+    "embedding_spread",
+    "latest_iteration",
+    "read_log",
+]

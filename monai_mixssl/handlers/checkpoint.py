@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints from which a run goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from ignite.engine import Events
+from ignite.handlers import Checkpoint, DiskSaver
+from monai.engines.workflow import Workflow
+
+from monai_mixssl.errors import InterruptedRunError, RunFolderError
+
+__all__ = ["RunCheckpoint", "latest_iteration"]
+
+_NAME = re.compile(r"checkpoint_(\d+)\.pt")
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+logger = logging.getLogger(__name__)
+
+
+class RunCheckpoint:
+    """Restore at the start, save every so many iterations or minutes, at each epoch's end and on SIGTERM or Ctrl-C.
+
+    Written with Ignite's ``Checkpoint`` and ``DiskSaver`` to a temporary file that then takes its name, so that a kill
+    while writing leaves the one before. Attach it *last*: what it saves at an epoch's end includes what validation and
+    schedules did there. The last iteration of an epoch is for the same reason saved only with the epoch, and a signal
+    that arrives during validation takes effect after it. Within a group of accumulated batches nothing is saved, since
+    gradients are not part of a checkpoint.
+
+    Args:
+        folder: where the checkpoints stand, as ``checkpoint_<iteration>.pt``.
+        save_dict: objects by name with ``state_dict`` and ``load_state_dict``: network, optimizer, schedule, trainer,
+            :py:class:`~monai_mixssl.handlers.RandomState`, and whatever else carries state.
+        resume: whether to restore the newest checkpoint when the engine starts. One that cannot be read is passed over
+            for the one before, with a warning.
+        interval: save every this many iterations.
+        minutes: and whenever this many minutes have passed since the last time.
+        keep: number of checkpoints kept.
+
+    Raises:
+        RunFolderError: where there are checkpoints to resume from and none can be read.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        save_dict: Mapping[str, Any],
+        resume: bool = False,
+        interval: int = 500,
+        minutes: float = 10.0,
+        keep: int = 2,
+    ) -> None:
+        self.folder = Path(folder)
+        self.save_dict = dict(save_dict)
+        self.resume = resume
+        self.interval = interval
+        self.seconds = 60.0 * minutes
+        self.received: signal.Signals | None = None
+        self._previous_handlers: dict[signal.Signals, Any] = {}
+        self._last_iteration = -1
+        self._last_time = time.monotonic()
+        self._writer = Checkpoint(
+            self.save_dict,
+            DiskSaver(str(self.folder), create_dir=True, require_empty=False, atomic=True),
+            n_saved=keep,
+            filename_pattern="checkpoint_{global_step}.pt",
+            global_step_transform=lambda engine, _: engine.state.iteration,
+        )
+
+    def attach(self, engine: Workflow) -> None:
+        """Register with a trainer, after its other handlers."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
+        engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self._release_signals)
+
+    def raise_if_interrupted(self) -> None:
+        """To be called when the engine has returned.
+
+        Raises:
+            InterruptedRunError: where a signal ended the run; its checkpoint is written.
+        """
+        if self.received is not None:
+            raise InterruptedRunError(
+                f"stopped by {self.received.name} after saving iteration {self._last_iteration}; "
+                "the same command with --resume True goes on from there."
+            )
+
+    def save(self, engine: Workflow) -> None:
+        """Write a checkpoint of this iteration, unless it is there already."""
+        if engine.state.iteration != self._last_iteration:
+            self._writer(engine)
+            self._last_iteration = engine.state.iteration
+        self._last_time = time.monotonic()
+
+    def _start(self, engine: Workflow) -> None:
+        for leftover in self.folder.glob("tmp*"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
+        if self.resume:
+            self._restore(engine)
+        self._last_time = time.monotonic()
+        self._catch_signals()
+
+    def _restore(self, engine: Workflow) -> None:
+        found = _checkpoints(self.folder)
+        for iteration, path in sorted(found.items(), reverse=True):
+            try:
+                content = torch.load(path, map_location="cpu", weights_only=True)
+            except Exception:  # whatever a damaged file makes torch raise: the checkpoint before it is still good
+                logger.warning(f"checkpoint {path.name} cannot be read; trying the one before it.")
+                continue
+            max_epochs = engine.state.max_epochs
+            Checkpoint.load_objects(self.save_dict, content)
+            engine.state.max_epochs = max_epochs  # the user's key, not the earlier run's
+            self._last_iteration = iteration
+            kept = sorted(i for i in found if i <= iteration)
+            self._writer.load_state_dict({"_saved": [(i, found[i].name) for i in kept]})
+            logger.info(f"resumed at epoch {engine.state.epoch}, iteration {iteration}.")
+            return
+        if found:
+            raise RunFolderError(
+                "none of the checkpoints in the output folder can be read; choose a new output_dir, or remove them to "
+                "start again."
+            )
+
+    def _iteration_completed(self, engine: Workflow) -> None:
+        if not engine.state.optimizer_stepped or engine.state.iteration % engine.state.epoch_length == 0:
+            return
+        due = engine.state.iteration % self.interval == 0 or time.monotonic() - self._last_time >= self.seconds
+        stop = self._signal_anywhere()
+        if due or stop:
+            self.save(engine)
+        if stop:
+            engine.terminate(skip_completed=True)
+
+    def _epoch_completed(self, engine: Workflow) -> None:
+        self.save(engine)
+        if self._signal_anywhere() and engine.state.epoch < engine.state.max_epochs:
+            engine.terminate(skip_completed=True)
+
+    def _signal_anywhere(self) -> bool:
+        """Whether any process got a signal: all must stop at the same iteration, or the others wait for ever."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return self.received is not None
+        flag = torch.tensor(0 if self.received is None else int(self.received))
+        if dist.get_backend() == "nccl":
+            flag = flag.cuda()
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        if int(flag):
+            self.received = signal.Signals(int(flag))
+        return self.received is not None
+
+    def _catch_signals(self) -> None:
+        main_process = os.getpid()
+
+        def remember(number: int, frame: FrameType | None) -> None:
+            if os.getpid() != main_process:  # a loader's worker, forked with this handler
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+                return
+            self.received = signal.Signals(number)
+            logger.warning(f"{self.received.name} received: saving a checkpoint, then stopping.")
+            signal.signal(number, self._previous_handlers[self.received])  # a second one ends the run at once
+
+        try:
+            for number in _SIGNALS:
+                self._previous_handlers[number] = signal.signal(number, remember)
+        except ValueError:  # not in the main thread, as in some notebooks: signals stay whose they are
+            logger.info("not in the main thread: no checkpoint will be saved on SIGTERM.")
+
+    def _release_signals(self) -> None:
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, handler)
+        self._previous_handlers.clear()
+
+
+def latest_iteration(folder: str | Path) -> int:
+    """The iteration of a folder's newest checkpoint; 0 where it holds none."""
+    return max(_checkpoints(Path(folder)), default=0)
+
+
+def _checkpoints(folder: Path) -> dict[int, Path]:
+    matches = ((_NAME.fullmatch(path.name), path) for path in folder.glob("checkpoint_*.pt"))
+    return {int(match[1]): path for match, path in matches if match}

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The log that programs read: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+from monai.engines.workflow import Workflow
+
+__all__ = ["JsonLinesLog", "read_log"]
+
+
+class JsonLinesLog:
+    """Append the losses of training and the metrics of validation to a file of JSON lines.
+
+    Each line holds ``event`` (``"train"`` or ``"validation"``), ``epoch``, ``iteration``, ``seconds`` (wall-clock since
+    this process began to train) and the scalars. When a resumed run starts, the lines beyond its checkpoint are cut
+    off: they are about to be written again.
+
+    Args:
+        path: the file.
+        validator: the engine whose metrics are logged after each of its runs.
+        interval: log training every this many iterations.
+    """
+
+    def __init__(self, path: str | Path, validator: Workflow | None = None, interval: int = 10) -> None:
+        self.path = Path(path)
+        self.validator = validator
+        self.interval = interval
+        self._began: float | None = None
+
+    def attach(self, engine: Workflow) -> None:
+        """Register with a trainer, before the handler that saves checkpoints."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), self._log_training)
+        if self.validator is not None:
+            self.validator.add_event_handler(Events.COMPLETED, self._log_validation, engine)
+
+    def _start(self, engine: Workflow) -> None:
+        # not on STARTED: there the checkpoint, attached after this handler, has not been restored yet
+        if self._began is None:
+            self._began = time.monotonic()
+            if self.path.exists():
+                self._truncate(engine.state.iteration)
+
+    def _truncate(self, iteration: int) -> None:
+        kept = [line for line in read_log(self.path) if line["iteration"] <= iteration]
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        os.replace(temporary, self.path)
+
+    def _log_training(self, engine: SupervisedTrainer) -> None:
+        scalars = {
+            name: float(value)
+            for name, value in engine.state.output.items()
+            if isinstance(value, torch.Tensor) and value.ndim == 0
+        }
+        rate = engine.optimizer.param_groups[0]["lr"]
+        self._write("train", engine, {**scalars, "learning_rate": rate})
+
+    def _log_validation(self, validator: Workflow, trainer: Workflow) -> None:
+        self._write("validation", trainer, {name: float(value) for name, value in validator.state.metrics.items()})
+
+    def _write(self, event: str, trainer: Workflow, values: dict[str, float]) -> None:
+        line = {
+            "event": event,
+            "epoch": trainer.state.epoch,
+            "iteration": trainer.state.iteration,
+            "seconds": round(time.monotonic() - (self._began or time.monotonic()), 3),
+            # JSON knows no NaN: a metric that is undefined, such as R² over one image, is null
+            **{name: value if math.isfinite(value) else None for name, value in values.items()},
+        }
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def read_log(path: str | Path) -> list[dict[str, Any]]:
+    """The lines of a log; a last line that a kill cut short is left out."""
+    lines = []
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
