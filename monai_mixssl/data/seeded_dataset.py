@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A dataset wrapper that makes random transforms independent of how many workers load the data."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from typing import Any, SupportsIndex
+
+import numpy as np
+import torch
+from monai.transforms import Randomizable
+from torch.utils.data import Dataset
+
+from monai_mixssl.errors import ConfigError
+
+__all__ = ["SeededDataset"]
+
+
+class SeededDataset(Dataset):
+    """Seeds a dataset's whole chain of transforms from (seed, epoch, index) before each item.
+
+    What an item looks like then depends on these three numbers alone: not on the number of workers, how they are
+    started, the order of the items, or what was drawn before (which is what makes a resumed run exact). Works around
+    any dataset whose randomness sits in MONAI ``Randomizable`` objects: ``Dataset``, ``CacheDataset``,
+    ``PersistentDataset``, ``ZipDataset``, and PyTorch's ``Subset`` and ``ConcatDataset`` of these.
+
+    The random objects are looked for once, so hand over the finished dataset. A random transform hidden inside one that
+    is not itself ``Randomizable`` is not found (MONAI's own seeding does not find it either).
+
+    Args:
+        dataset: a map-style dataset with a length.
+        seed: any integer from 0 up.
+
+    Raises:
+        ConfigError: when the seed is negative.
+
+    Examples:
+        >>> from monai.data import CacheDataset
+        >>> from monai.transforms import RandGaussianNoise
+        >>> cached = CacheDataset([torch.zeros(1, 4)] * 2, RandGaussianNoise(prob=1.0), progress=False)
+        >>> dataset = SeededDataset(cached, seed=0)
+        >>> first = dataset[0]
+        >>> torch.equal(dataset[0], first), torch.equal(dataset[1], first)
+        (True, False)
+        >>> dataset.set_epoch(1)
+        >>> torch.equal(dataset[0], first)
+        False
+    """
+
+    def __init__(self, dataset: Dataset, seed: int = 0) -> None:
+        if seed < 0:
+            raise ConfigError(f"seed is {seed} but must be 0 or more.")
+        self.dataset = dataset
+        self.seed = seed
+        self._random_parts = list(_random_parts(dataset))
+        # in shared memory, so that workers that outlive an epoch (`persistent_workers=True`) see it change
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next item is drawn for."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, before each pass over the data loader and not during one.
+
+        Args:
+            epoch: any integer from 0 up.
+
+        Raises:
+            ConfigError: when it is negative.
+        """
+        if epoch < 0:
+            raise ConfigError(f"epoch is {epoch} but must be 0 or more.")
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: SupportsIndex) -> Any:
+        i = operator.index(index)
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"Index {i} is out of range for a dataset of {len(self)} items.")
+        i %= len(self)  # an item counted from the end is the same item
+        seeds = np.random.SeedSequence([self.seed, self.epoch, i]).generate_state(len(self._random_parts))
+        for part, seed in zip(self._random_parts, seeds, strict=True):
+            part.set_random_state(seed=int(seed))
+        return self.dataset[i]
+
+
+def _random_parts(dataset: object) -> Iterator[Randomizable]:
+    """The outermost ``Randomizable`` objects of a dataset and of the datasets it is made of, in a fixed order."""
+    if isinstance(dataset, Randomizable):
+        yield dataset
+    for value in vars(dataset).values():
+        # a list can hold datasets (ZipDataset, ConcatDataset) or transforms, but is mostly the plain items
+        for part in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(part, Dataset):
+                yield from _random_parts(part)
+            elif isinstance(part, Randomizable):
+                yield part
