@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
+from monai.networks.layers.factories import Pool
 from torch import nn
 from torch.nn import functional
 
@@ -13,11 +12,6 @@ from monai_mixssl.errors import ConfigError
 from monai_mixssl.losses.tensors import as_float32
 
 __all__ = ["TransparencyLoss"]
-
-_POOL: dict[int, Callable[[torch.Tensor, list[int]], torch.Tensor]] = {
-    4: functional.adaptive_avg_pool2d,
-    5: functional.adaptive_avg_pool3d,
-}
 
 
 class TransparencyLoss(nn.Module):
@@ -48,5 +42,6 @@ class TransparencyLoss(nn.Module):
             )
         predicted, true = as_float32(prediction), as_float32(transparency)
         if true.ndim > 1:
-            true = _POOL[true.ndim](true, list(predicted.shape[2:]))
+            area_average = Pool[Pool.ADAPTIVEAVG, true.ndim - 2](tuple(predicted.shape[2:]))
+            true = area_average(true)
         return functional.mse_loss(predicted, true)

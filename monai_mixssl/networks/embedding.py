@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from monai.networks.layers.factories import Pool
 from torch import nn
-from torch.nn import functional
 
 from monai_mixssl.errors import ConfigError
 
@@ -39,8 +39,7 @@ def pool_features(features: Sequence[torch.Tensor], pooling: Pooling = "last") -
         return torch.cat([feature.flatten(2).float().mean(dim=2) for feature in features], dim=1)
     if pooling == "last2x2":
         last = features[-1].float()
-        pool = functional.adaptive_avg_pool2d if last.ndim == 4 else functional.adaptive_avg_pool3d
-        return pool(last, 2).flatten(1)
+        return Pool[Pool.ADAPTIVEAVG, last.ndim - 2](2)(last).flatten(1)
     raise ConfigError(f"pooling must be one of {', '.join(_POOLINGS)}, not {pooling!r}.")
 
 
