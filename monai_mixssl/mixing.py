@@ -97,7 +97,7 @@ def match_intensity(source: Tensor, target: Tensor, match: Match | None = "mean_
     Args:
         source: the image to change, (C, *spatial), or with ``batch`` (B, C, *spatial).
         target: the image whose intensities are wanted, of the same shape.
-        match: ``"mean_std"``, ``"histogram"`` or None (only the type and device change).
+        match: ``"mean_std"``, ``"histogram"`` or None (a copy: only the type and device change).
         batch: whether the first dimension counts images.
 
     Returns:
@@ -112,7 +112,8 @@ def match_intensity(source: Tensor, target: Tensor, match: Match | None = "mean_
     """
     check_match(match)
     x, s = _as_float_pair(target, source, "source", batch)
-    return _like(_match(s, x, match, batch), target.dtype, source)
+    # a copy where nothing is changed, as everywhere else
+    return _like(_match(s, x, match, batch) if match else s.clone(), target.dtype, source)
 
 
 def renormalize(image: Tensor, target: Tensor, *, batch: bool = False) -> Tensor:
@@ -199,7 +200,7 @@ def _compute_dtype(*images: Tensor) -> torch.dtype:
 
 def _as_weight(transparency: float | Tensor | np.ndarray, image: Tensor, batch: bool) -> Tensor:
     """The transparency as a checked tensor that broadcasts to the image."""
-    weight = _plain(torch.as_tensor(transparency)).to(image.device, image.dtype)
+    weight = _plain(torch.as_tensor(transparency, dtype=image.dtype, device=image.device))
     if not bool(((weight >= 0) & (weight <= 1)).all()):  # this form refuses NaN too
         raise ConfigError("The transparency must lie within [0, 1]: it is the weight of the target in the blend.")
     if weight.ndim == 0:
