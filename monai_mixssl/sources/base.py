@@ -48,7 +48,8 @@ class Source(Randomizable, ABC):
         for _ in range(MAX_DRAWS):
             picture, identifier = self._draw(size)
             if one_pixel or _contrast(picture) >= MIN_CONTRAST:
-                return torch.from_numpy(np.ascontiguousarray(picture, dtype=np.float32)), identifier
+                # a copy, as views that are mirrored, broadcast or another's memory must not reach the caller
+                return torch.from_numpy(np.array(picture, dtype=np.float32, order="C")), identifier
         raise DataError(
             f"The source '{self.name}' gave {MAX_DRAWS} images without contrast in a row: "
             "choose another source, or give it images that are not blank."

@@ -14,7 +14,7 @@ __all__ = ["Fractal", "attractor_points", "random_maps"]
 MAPS = (2, 6)  # fewest and most maps of one system
 SINGULAR_VALUES = (0.3, 0.9)  # how much a map shrinks along each of its axes; below 1, so every map is contractive
 POINTS_PER_PIXEL = {2: 4.0, 3: 1.0}
-MOST_POINTS = 1_000_000
+FEWEST_POINTS, MOST_POINTS = 256, 1_000_000
 # A system is degenerate, and another is drawn, where its attractor is a few clumps or a thin line: where a pilot of
 # few points, stretched over a coarse grid, touches less than the given part of the cells. The pilot costs the same at
 # every size. After ``ATTEMPTS`` the fullest system so far is taken.
@@ -47,7 +47,8 @@ class Fractal(ProceduralSource):
         dims, pixels = len(spatial), math.prod(spatial)
         maps, offsets = _drawn_until_full(random, dims)
         number = len(maps)
-        points = attractor_points(maps, offsets, int(min(MOST_POINTS, POINTS_PER_PIXEL[dims] * pixels)))
+        wanted = np.clip(POINTS_PER_PIXEL[dims] * pixels, FEWEST_POINTS, MOST_POINTS)
+        points = attractor_points(maps, offsets, int(wanted))
         cells = _cells(points, spatial)
         counts = np.bincount(cells, minlength=pixels)
         tints = random.uniform(0.2, 1.0, size=(channels, number)).astype(np.float32)

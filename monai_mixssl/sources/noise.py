@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -37,10 +38,13 @@ class PowerLawNoise(ProceduralSource):
     name = "noise"
 
     def __init__(self, alpha: float | tuple[float, float] = (1.0, 3.0)) -> None:
-        low, high = (alpha, alpha) if isinstance(alpha, (int, float)) else alpha
-        if not (0.0 <= low <= high <= 8.0):
+        try:
+            low, high = np.broadcast_to(np.asarray(alpha, dtype=float), 2).tolist()
+        except (TypeError, ValueError):
+            low = high = math.nan
+        if isinstance(alpha, str) or not 0.0 <= low <= high <= 8.0:
             raise ConfigError(f"alpha {alpha!r} cannot be used: give a number or (low, high) between 0 and 8.")
-        self.alpha = (float(low), float(high))
+        self.alpha = (low, high)
 
     def render(self, shape: tuple[int, ...], random: np.random.RandomState) -> np.ndarray:
         alpha = random.uniform(*self.alpha)

@@ -70,8 +70,7 @@ class SameDomain(Source):
             image = image.mean(0, keepdim=True) if channels == 1 else image[torch.arange(channels) % len(image)]
         if along is not None:
             image = image.unsqueeze(along).expand(shape)
-        # copied, as the base class hands it on and the dataset may keep its own
-        return np.array(image.numpy()), f"{self.name}:{index:06d}"
+        return image.numpy(), f"{self.name}:{index:06d}"
 
     def _image(self, index: int) -> torch.Tensor:
         """Item ``index`` as a plain float32 tensor (C, *spatial) in [0, 1], on the CPU."""
