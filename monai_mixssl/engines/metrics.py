@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from ignite.metrics import Average, Metric
+from ignite.metrics import Loss, Metric
 from ignite.metrics.regression import R2Score
 from monai.metrics import SSIMMetric
 from monai.utils.enums import CommonKeys as Keys
@@ -30,17 +30,18 @@ def validation_metrics(spatial_dims: int) -> dict[str, Metric]:
         what the mean transparency reaches); ``reconstruction_ssim`` and ``blend_ssim`` (structural similarity to the
         target of the reconstruction and of the blend as it was put in: the reconstruction's trivial answer).
     """
-    metrics: dict[str, Metric] = {f"val_{name}": Average(output_transform=_per_image(name)) for name in _LOSSES}
+
+    def similarity(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+        return structural_similarity(image, reference, spatial_dims).mean()
+
+    # Ignite's Loss weighs each batch's mean by its number of images
+    metrics: dict[str, Metric] = {f"val_{name}": Loss(_reported, output_transform=_loss_of(name)) for name in _LOSSES}
     metrics["transparency_r2"] = R2Score(output_transform=_transparencies)
-    metrics["reconstruction_ssim"] = Average(
-        output_transform=lambda output: structural_similarity(
-            output[Keys.PRED]["reconstruction"], output[Keys.LABEL]["image"], spatial_dims
-        )
+    metrics["reconstruction_ssim"] = Loss(
+        similarity, output_transform=lambda output: (output[Keys.PRED]["reconstruction"], output[Keys.LABEL]["image"])
     )
-    metrics["blend_ssim"] = Average(
-        output_transform=lambda output: structural_similarity(
-            output[Keys.IMAGE], output[Keys.LABEL]["image"], spatial_dims
-        )
+    metrics["blend_ssim"] = Loss(
+        similarity, output_transform=lambda output: (output[Keys.IMAGE], output[Keys.LABEL]["image"])
     )
     return metrics
 
@@ -62,9 +63,13 @@ def structural_similarity(image: torch.Tensor, reference: torch.Tensor, spatial_
     return values.reshape(len(reference), -1).mean(1)
 
 
-def _per_image(name: str) -> Callable[[dict[str, Any]], torch.Tensor]:
-    """A batch's mean loss, repeated for each of its images, so that a last, smaller batch does not weigh more."""
-    return lambda output: output[name].float().expand(len(output[Keys.IMAGE]))
+def _reported(loss: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    return loss.float()
+
+
+def _loss_of(name: str) -> Callable[[dict[str, Any]], tuple[torch.Tensor, torch.Tensor]]:
+    """A batch's mean loss, and its images, which say how many it is the mean of."""
+    return lambda output: (output[name], output[Keys.IMAGE])
 
 
 def _transparencies(output: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:

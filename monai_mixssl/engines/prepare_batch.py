@@ -32,11 +32,11 @@ class PrepareMixupBatch(PrepareBatch):
     """
 
     def __init__(
-        self, key: str = "image", target_postfix: str = "_target", transparency_postfix: str = "_transparency"
+        self, key: str = "image", target_postfix: str = "target", transparency_postfix: str = "transparency"
     ) -> None:
         self.key = key
-        self.target_key = f"{key}{target_postfix}"
-        self.transparency_key = f"{key}{transparency_postfix}"
+        self.target_key = f"{key}_{target_postfix}"
+        self.transparency_key = f"{key}_{transparency_postfix}"
 
     def __call__(
         self,
