@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The first thing that a bundle config does: look at what the user asked for, before any long work.
+
+MONAI adds an override that it does not know to the config in silence, and hands ``--resume false`` over as a string
+that is true. :py:func:`check_config`, called by the first entry of the config's ``initialize`` list, refuses the one
+and corrects the other. It works with MONAI's ``ConfigWorkflow`` and any subclass of it:
+
+.. code-block:: json
+
+    {
+        "imports": ["$import monai_mixssl.workflows as mixssl"],
+        "initialize": ["$mixssl.check_config(mixssl.PRETRAIN_RULES, mixssl.check_pretrain_keys)"]
+    }
+
+(``as`` is needed: MONAI's ``$import a.b`` puts a name with a dot in it among the globals, which no expression finds.)
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pydoc import locate
+from types import FrameType
+from typing import Any
+
+from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow
+from monai.bundle.config_item import ComponentLocator, ConfigExpression
+from monai.bundle.properties import InferProperties, TrainProperties
+from monai.bundle.reference_resolver import ReferenceResolver
+from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, DEFAULT_HANDLERS_ID, ID_SEP_KEY
+from monai.utils import BundlePropertyConfig
+
+from monai_mixssl.errors import ConfigError
+from monai_mixssl.workflows import last_line
+from monai_mixssl.workflows.arguments import accepted_arguments
+from monai_mixssl.workflows.values import Rule, nearest
+
+__all__ = ["apply_rules", "check_config", "refuse_unknown_arguments", "refuse_unknown_keys", "running_parser"]
+
+# `_debug_` is taken by monai.utils.instantiate, the others by ConfigComponent
+_MONAI_ARGUMENTS = ConfigComponent.non_arg_keys | {"_debug_"}
+
+
+def check_config(
+    rules: Mapping[str, Rule] | None = None, together: Callable[[Mapping[str, Any]], None] | None = None
+) -> None:
+    """Check the config that this call stands in, and write the values that the rules make of it back.
+
+    Also makes the run end with one sentence when it fails (see :py:mod:`~monai_mixssl.workflows.last_line`).
+
+    Args:
+        rules: what each top-level key may hold; see :py:mod:`~monai_mixssl.workflows.values`.
+        together: called with the checked top level, for keys that must fit one another.
+
+    Raises:
+        ConfigError: for a key or an argument that nothing uses, a value that a rule refuses, or a run id that the
+            config lacks.
+    """
+    last_line.install()
+    parser = running_parser()
+    workflow, runs = _running_workflow(parser)
+    if runs and workflow is not None and workflow.run_id not in parser:
+        run_ids = [key for key, value in parser.get().items() if _is_expressions(value) and key != workflow.init_id]
+        hint = nearest(str(workflow.run_id), run_ids) or f"; choose one of: {', '.join(run_ids)}"
+        raise ConfigError(f"the config has no '{workflow.run_id}' to run{hint}")
+    ids = () if workflow is None else (workflow.init_id, workflow.run_id, workflow.final_id)
+    refuse_unknown_keys(parser.get(), entry_ids=ids)
+    refuse_unknown_arguments(parser)
+    apply_rules(parser.get(), rules or {})
+    if together is not None:
+        together(parser.get())
+    # The items that the parser has made so far hold the old values. Nothing but imports is resolved this early, so
+    # building all of them anew is safe, also while MONAI still waits for the expression that called us.
+    parser.parse(reset=True)
+
+
+def running_parser() -> ConfigParser:
+    """The parser that evaluates the expression from which this is called, however deep.
+
+    MONAI gives an expression no handle on it: an expression sees the imports and the items resolved so far. The parser
+    is, however, always among the callers (``ConfigParser.get_parsed_content`` → … → ``eval``), whoever made it, so the
+    call stack is the one way to it that also works in MONAI's own workflow class.
+
+    Raises:
+        ConfigError: if no expression of a config is being evaluated.
+    """
+    for frame in _callers():
+        if isinstance(owner := frame.f_locals.get("self"), ConfigParser):
+            return owner
+    raise ConfigError("this works within a bundle config only; call it from the config's 'initialize' list")
+
+
+def _running_workflow(parser: ConfigParser) -> tuple[ConfigWorkflow | None, bool]:
+    """The workflow among the callers that a parser belongs to, if any, and whether it is going to be run."""
+    workflow, runs = None, False
+    for frame in _callers():
+        owner = frame.f_locals.get("self")
+        if workflow is None and isinstance(owner, ConfigWorkflow) and owner.parser is parser:
+            workflow = owner
+        if frame.f_globals.get("__name__") == "monai.bundle.scripts":
+            runs |= frame.f_code.co_name in ("run", "run_workflow")
+    return workflow, runs
+
+
+def _callers() -> Iterator[FrameType]:
+    frame: FrameType | None = inspect.currentframe()
+    while frame is not None and (frame := frame.f_back) is not None:
+        yield frame
+
+
+def apply_rules(config: dict[str, Any], rules: Mapping[str, Rule]) -> None:
+    """Replace the values of a config's top level by what the rules make of them.
+
+    An expression (``$…``) or a reference (``@…``) is left alone: it may need what a later entry sets up, such as a
+    process group.
+
+    Raises:
+        ConfigError: naming the key, for a value that its rule refuses.
+    """
+    for key, rule in rules.items():
+        if key not in config or _is_computed(config[key]):
+            continue
+        try:
+            config[key] = rule(config[key])
+        except ConfigError as error:
+            message = str(error)
+            raise ConfigError(f"{key} {message}" if message.startswith("must be ") else message) from None
+
+
+def refuse_unknown_keys(config: Mapping[str, Any], entry_ids: tuple[str, ...] = ()) -> None:
+    """Refuse the keys that nothing in the config uses, at the top level and in its sections.
+
+    In use is what another item refers to (``@key``, ``@section#key``), what MONAI or its experiment tracking asks for
+    by name, and every list of expressions: it can be run. MONAI has replaced macros (``%key``) by the time this is
+    called, so a key that only a macro names must be an item that something else refers to, too.
+
+    Args:
+        config: a parsed config, ids normalised by MONAI.
+        entry_ids: what the workflow initializes, runs and finalizes.
+
+    Raises:
+        ConfigError: naming the first such key and the known one nearest to it.
+    """
+    by_name = _ids_that_monai_knows() | set(entry_ids) | {"imports", "initialize", "finalize", ConfigParser.meta_key}
+    references = {
+        (where, ref) for where, value in _strings(config) for ref in ReferenceResolver.match_refs_pattern(value)
+    }
+
+    def in_use(name: str, value: Any) -> bool:
+        used = {ref for where, ref in references if not _holds(name, where)} | by_name  # an item does not use itself
+        return _is_expressions(value) or any(_holds(name, ref) or _holds(ref, name) for ref in used if ref)
+
+    def check(section: Mapping[str, Any], prefix: str) -> None:
+        unknown = [k for k, v in section.items() if k not in _MONAI_ARGUMENTS and not in_use(f"{prefix}{k}", v)]
+        if unknown:
+            known = [key for key in section if key not in unknown]
+            hint = nearest(unknown[0], known) or "; nothing in the config uses it, so leave it out"
+            raise ConfigError(f"unknown key '{_shown(prefix + unknown[0])}'{hint}")
+        for key, value in section.items():
+            if isinstance(value, dict) and key != ConfigParser.meta_key and not ConfigComponent.is_instantiable(value):
+                name = f"{prefix}{key}"
+                if not any(ref and _holds(ref, name) for _, ref in references):  # else someone takes it as a whole
+                    check(value, f"{name}{ID_SEP_KEY}")
+
+    check(config, "")
+
+
+def refuse_unknown_arguments(parser: ConfigParser) -> None:
+    """Refuse arguments that the class or function of a ``_target_`` does not take.
+
+    Raises:
+        ConfigError: naming the argument's id, such as ``train#trainer#max_epoch``, and the argument nearest to it.
+    """
+    # one of our own: MONAI's builds a table of short names once, and would miss what is imported after us
+    locator = ComponentLocator(excludes=parser.locator.excludes)
+    for name, component in _components(parser.get()):
+        target = component["_target_"]
+        if not isinstance(target, str) or _is_computed(target):
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MONAI says the same when it makes the component
+            try:
+                module: Any = ConfigComponent(component, locator=locator)
+                found = locate(module.resolve_module_name())
+            except Exception:  # a module that fails on import: MONAI reports it if the component is ever made
+                found = None
+        accepted = accepted_arguments(found) if callable(found) else None
+        if accepted is None:
+            continue
+        for argument in component:
+            if argument not in accepted and argument not in _MONAI_ARGUMENTS:
+                hint = nearest(argument, sorted(accepted)) or f"; {target.rpartition('.')[2]} takes no such argument"
+                raise ConfigError(f"unknown key '{_shown(name)}#{argument}'{hint}")
+
+
+def _ids_that_monai_knows() -> set[str]:
+    """Ids of MONAI's bundle properties, and the keys that experiment tracking adds."""
+    ids = {str(p[BundlePropertyConfig.ID]) for p in (*TrainProperties.values(), *InferProperties.values())}
+    for settings in DEFAULT_EXP_MGMT_SETTINGS.values():
+        configs: dict[str, Any] = settings["configs"]  # type: ignore[assignment]
+        ids |= configs.keys() - DEFAULT_HANDLERS_ID.keys()
+    return ids
+
+
+def _is_computed(value: Any) -> bool:
+    return isinstance(value, str) and (ConfigExpression.is_expression(value) or value.startswith(ReferenceResolver.ref))
+
+
+def _is_expressions(value: Any) -> bool:
+    """Whether a value is a list that MONAI can run."""
+    return isinstance(value, list) and bool(value) and all(ConfigExpression.is_expression(v) for v in value)
+
+
+def _holds(outer: str, inner: str) -> bool:
+    """Whether the item of an id is, or lies in, the item of another."""
+    return inner == outer or inner.startswith(f"{outer}{ID_SEP_KEY}")
+
+
+def _shown(name: str) -> str:
+    """An id as the command line spells it."""
+    return name.replace(ID_SEP_KEY, "#")
+
+
+def _strings(config: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every string below an item with its id, the metadata left out."""
+    if isinstance(config, str):
+        yield name, config
+    elif isinstance(config, dict | list):
+        for key, child, value in ReferenceResolver.iter_subconfigs(name, config):
+            if key != ConfigParser.meta_key:
+                yield from _strings(value, child)
+
+
+def _components(config: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every dictionary with a ``_target_`` and its id, the metadata left out."""
+    if isinstance(config, dict) and ConfigComponent.is_instantiable(config):
+        yield name, config
+    if isinstance(config, dict | list):
+        for key, child, value in ReferenceResolver.iter_subconfigs(name, config):
+            if key != ConfigParser.meta_key:
+                yield from _components(value, child)

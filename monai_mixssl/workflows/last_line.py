@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last line on stderr of a run that failed: one sentence that says what was wrong and what to do.
+
+MONAI wraps whatever a config raises in ``RuntimeError("Failed to evaluate …")``, and a data loader's worker hands an
+exception over as text, so the sentence that counts stands somewhere above the last line of Python's traceback. The hook
+finds it and prints nothing else. ``MONAI_MIXSSL_DEBUG=1`` in the environment prints the traceback first.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
+from types import TracebackType
+
+import torch
+
+from monai_mixssl.errors import MixSSLError
+
+__all__ = ["DEBUG_VARIABLE", "PREFIX", "install", "sentence_for"]
+
+PREFIX = "monai-mixssl: error: "
+DEBUG_VARIABLE = "MONAI_MIXSSL_DEBUG"
+
+_GO_ON = "give the same command with --resume True to go on"
+_DISK_FULL = f"the disk is full; free some space where the output folder is, then {_GO_ON}"
+_INTERRUPTED = f"the run was interrupted; {_GO_ON}"
+_OUT_OF_MEMORY = "the memory is not enough for this run; choose a smaller batch_size or patch_size"
+
+# Our errors as they stand in the text of a worker's traceback.
+_OURS_IN_TEXT = re.compile(r"^monai_mixssl\.errors\.\w+: (.+)$", re.MULTILINE)
+# Writers that report a full disk without its error number: safetensors, NumPy, torch.
+_DISK_FULL_IN_TEXT = re.compile(
+    r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
+    r"|PytorchStreamWriter failed|inline_container\.cc:\d+\] \. unexpected pos"
+)
+
+
+def install() -> None:
+    """Make the interpreter end every uncaught exception with one sentence; a second call does nothing."""
+    if sys.excepthook is not _excepthook:
+        sys.excepthook = _excepthook
+
+
+def sentence_for(error: BaseException) -> str | None:
+    """The sentence that explains an exception, or one of those that it was raised from; None for one not foreseen."""
+    chain = list(_chain(error))
+    for link in chain:
+        if ours := _OURS_IN_TEXT.findall(str(link)):
+            return _one_line(ours[-1])
+        if isinstance(link, MixSSLError):
+            return _one_line(str(link))
+    for link in chain:
+        if isinstance(link, KeyboardInterrupt):
+            return _INTERRUPTED
+        if isinstance(link, torch.OutOfMemoryError | MemoryError):
+            return _OUT_OF_MEMORY
+        if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _DISK_FULL
+        if _DISK_FULL_IN_TEXT.search(str(link)):
+            return _DISK_FULL
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception, then what it was raised from, outermost first."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sentence = sentence_for(error)
+    _finish_other_output()
+    if sentence is None or os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
+        traceback.print_exception(kind, error, trace)
+    if sentence is None:
+        # only the type: the text of a foreign exception may hold a path, and this line is what people copy
+        sentence = f"internal error ({kind.__name__}); please report it with the traceback above"
+    print(f"{PREFIX}{sentence}", file=sys.stderr, flush=True)
+    _silence_stderr()
+
+
+def _finish_other_output() -> None:
+    """Bring out what is still on its way to the terminal, so that it comes before the last line."""
+    bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    for bar in list(getattr(bars, "_instances", ())):
+        bar.close()
+    for reference in list(logging._handlerList):  # type: ignore[attr-defined]
+        if (handler := reference()) is not None:
+            handler.flush()
+    # this process of Python's own complains about shared memory when its parent ends; make it do so now
+    tracker = getattr(resource_tracker, "_resource_tracker", None)
+    if getattr(tracker, "_pid", None) is not None:
+        tracker._stop()  # type: ignore[union-attr]
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+
+
+def _silence_stderr() -> None:
+    """Keep what the interpreter's shutdown has to say (destructors, exit handlers, C++ libraries) from following."""
+    if hasattr(sys, "ps1") or sys.flags.interactive:
+        return  # a prompt goes on after an exception
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    os.close(sink)

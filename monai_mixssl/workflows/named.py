@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bundles' configs as workflows with a name: nothing to download, and no path to a config to type.
+
+``python -m monai.bundle run pretrain --workflow_name monai_mixssl.PretrainWorkflow --dataset_dir …`` works in any
+folder once the package is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+from monai.bundle.reference_resolver import ReferenceResolver
+
+from monai_mixssl.errors import ConfigError
+from monai_mixssl.workflows import last_line
+from monai_mixssl.workflows.values import nearest
+
+__all__ = ["InferenceWorkflow", "PretrainWorkflow", "bundle_root"]
+
+
+def bundle_root(name: str) -> Path:
+    """The folder of a bundle that comes with this package: inside it when installed, beside it in a checkout.
+
+    Raises:
+        ConfigError: if there is no such bundle.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for bundles in (package / "bundles", package.parent / "bundles"):
+        if (bundles / name / "configs").is_dir():
+            return bundles / name
+    raise ConfigError(f"the bundle '{name}' is not part of this installation; install monai-mixssl anew")
+
+
+class _PackagedWorkflow(ConfigWorkflow):
+    """A ``ConfigWorkflow`` whose config lies in this package unless the caller names another.
+
+    Args:
+        config_file: as in the parent; None means the packaged one, and then ``bundle_root`` is its bundle.
+        run_id: as in the parent.
+        workflow_type: as in the parent.
+        kwargs: other arguments of ``ConfigWorkflow``, and overrides of the config.
+
+    Raises:
+        ConfigError: for an override below a section that the config lacks.
+    """
+
+    bundle = "mixssl_pretraining"
+    config_name: str
+    default_run_id: str
+    default_type: str
+
+    def __init__(
+        self,
+        config_file: str | Sequence[str] | None = None,
+        run_id: str | None = None,
+        workflow_type: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        last_line.install()
+        if config_file is None:
+            root = bundle_root(self.bundle)
+            config_file = str(root / "configs" / self.config_name)
+            kwargs.setdefault("bundle_root", str(root))
+        try:
+            super().__init__(
+                config_file=config_file,
+                run_id=run_id or self.default_run_id,
+                workflow_type=workflow_type or self.default_type,
+                **kwargs,
+            )
+        except (KeyError, IndexError, ValueError) as error:
+            self._explain(kwargs, error)
+            raise
+
+    def _explain(self, overrides: dict[str, Any], error: Exception) -> None:
+        """Raise an error that names the override that MONAI could not place, if that is what went wrong."""
+        parser = getattr(self, "parser", None)
+        if parser is None:
+            return
+        for name in overrides:
+            *parents, _ = ReferenceResolver.split_id(name)
+            for depth, key in enumerate(parents):
+                section = parser.get("::".join(parents[:depth]))
+                if "::".join(parents[: depth + 1]) not in parser:
+                    known = list(section) if isinstance(section, dict) else []
+                    hint = nearest(key, known) or "; the config has no such section, so leave it out"
+                    raise ConfigError(f"unknown key '{name.replace('::', '#')}'{hint}") from error
+
+
+class PretrainWorkflow(_PackagedWorkflow):
+    """Mix-up pretraining: ``configs/train.json`` of the bundle ``mixssl_pretraining``, run id ``pretrain``."""
+
+    config_name = "train.json"
+    default_run_id = "pretrain"
+    default_type = "train"
+
+
+class InferenceWorkflow(_PackagedWorkflow):
+    """Features of images: ``configs/inference.json`` of the bundle ``mixssl_pretraining``, run id ``infer``."""
+
+    config_name = "inference.json"
+    default_run_id = "infer"
+    default_type = "infer"

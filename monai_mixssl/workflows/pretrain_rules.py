@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keys of the pretraining config and what each may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from monai_mixssl.data.normalize import NORMALIZATIONS
+from monai_mixssl.errors import ConfigError
+from monai_mixssl.networks.encoders import backbone_names
+from monai_mixssl.networks.normalization import parse_norm
+from monai_mixssl.sources import SOURCES
+from monai_mixssl.workflows.values import (
+    Rule,
+    axcodes,
+    boolean,
+    choice,
+    device,
+    each,
+    fraction,
+    integer,
+    number,
+    optional,
+    path,
+    size,
+    span,
+)
+
+__all__ = ["PRETRAIN_RULES", "check_pretrain_keys"]
+
+
+def _paths(value: Any) -> str | list[str]:
+    """One path, or several: the command line hands ``a,b`` over as a tuple."""
+    return [path(v) for v in value] if isinstance(value, list | tuple) and value else path(value)
+
+
+PRETRAIN_RULES: dict[str, Rule] = {
+    # where things are
+    "dataset_dir": optional(_paths),
+    "output_dir": path,
+    "resume": boolean,
+    "init_weights": optional(path),
+    "device": optional(device),
+    "seed": integer(0, 2**32 - 1),
+    # what is read
+    "spatial_dims": choice(2, 3),
+    "in_channels": choice(1, 3),
+    "patch_size": size,
+    "spacing": optional(each(number(0, above=True), 2, 3)),
+    "orientation": optional(axcodes),
+    "normalization": choice(*NORMALIZATIONS),
+    "min_foreground": fraction(),
+    "max_pad_factor": number(1),
+    "val_fraction": fraction(ends=False),
+    "batch_size": integer(1),
+    "num_workers": integer(0),
+    "samples_per_image": integer(1),
+    # how it is mixed
+    "source": choice(*SOURCES),
+    "source_dir": optional(path),
+    "transparency": span,
+    "transparency_map_cells": integer(0),
+    "match": optional(choice("mean_std", "histogram")),  # "none" becomes the None that `blend` takes
+    "renormalize": boolean,
+    # what is trained
+    "backbone": choice(*backbone_names()),
+    "norm": optional(parse_norm),
+    "skip_connections": boolean,
+    "reconstruction_weight": number(0),
+    "transparency_weight": number(0),
+    "max_epochs": integer(1),
+    "learning_rate": number(0, above=True),
+    "weight_decay": number(0),
+    "amp": choice("none", "bf16", "fp16"),
+    "accumulation_steps": integer(1),
+    "max_grad_norm": optional(number(0, above=True)),
+    # what is left behind, and when
+    "val_interval": integer(1),
+    "checkpoint_interval": integer(1),
+    "checkpoint_minutes": number(0, above=True),
+    "progress": boolean,
+    "pictures": boolean,
+}
+
+
+def check_pretrain_keys(config: Mapping[str, Any]) -> None:
+    """Check the keys that must fit one another.
+
+    Args:
+        config: the top level of the config, with values that the rules have passed; a key may be absent or hold an
+            expression, and is then left alone.
+
+    Raises:
+        ConfigError: a patch with another number of axes than the images, a folder of sources that is missing or not
+            used, or two objectives that both weigh nothing.
+    """
+    dims, patch = config.get("spatial_dims"), config.get("patch_size")
+    if isinstance(dims, int) and isinstance(patch, list) and len(patch) != dims:
+        raise ConfigError(f"patch_size has {len(patch)} axes and spatial_dims is {dims}; give one number per axis")
+    source, folder = config.get("source"), config.get("source_dir")
+    if source == "folder" and not folder:
+        raise ConfigError("source 'folder' needs source_dir; give the folder that holds the source images")
+    if folder and source in SOURCES and source != "folder":
+        raise ConfigError(f"source_dir is not used by source '{source}'; set source to folder or leave source_dir out")
+    if config.get("reconstruction_weight") == 0 and config.get("transparency_weight") == 0:
+        raise ConfigError(
+            "reconstruction_weight and transparency_weight are both 0; give at least one objective weight"
+        )
