@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact resume in one process; kills of a whole run are tested in tests/workflows/test_resume.py."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from monai.handlers import LrScheduleHandler, ValidationHandler
+
+from monai_mixssl.errors import InterruptedRunError, RunFolderError
+from monai_mixssl.handlers import EpochPosition, JsonLinesLog, RandomState, RunCheckpoint, latest_iteration, read_log
+
+
+def prepare(small_run, folder, resume=False, stop_at=None, **kwargs):
+    """A run of 3 epochs of 3 iterations with everything attached that a resume must restore."""
+    options = {"interval": 2, "minutes": 60.0} | {k: kwargs.pop(k) for k in ("interval", "minutes") if k in kwargs}
+    run = small_run(max_epochs=3, **kwargs)
+    # dropout draws from torch's global generator
+    run.network.decoder.register_forward_hook(
+        lambda module, inputs, output: torch.dropout(output, 0.1, module.training)
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(run.optimizer, 9)
+    state = {
+        "network": run.network,
+        "optimizer": run.optimizer,
+        "schedule": schedule,
+        "trainer": run.trainer,
+        "random": RandomState(),
+    }
+    run.checkpoint = RunCheckpoint(folder / "checkpoints", state, resume=resume, **options)
+    for handler in (
+        EpochPosition(run.dataset, run.sampler),
+        LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
+        ValidationHandler(1, run.evaluator),
+        JsonLinesLog(folder / "log.jsonl", run.evaluator, interval=1),
+        run.checkpoint,
+    ):
+        handler.attach(run.trainer)
+    if stop_at is not None:
+        run.trainer.add_event_handler(Events.ITERATION_STARTED, stop_at)
+    return run
+
+
+def everything(run):
+    tensors = [*run.network.state_dict().values()]
+    tensors += [v for s in run.optimizer.state.values() for v in s.values() if isinstance(v, torch.Tensor)]
+    return tensors
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("iteration", "num_workers"), [(2, 0), (4, 0), (7, 0), (9, 0), (4, 2), (7, 2)])
+def test_a_run_stopped_anywhere_and_resumed_ends_bit_for_bit_as_if_it_had_not_been(
+    small_run, tmp_path, iteration, num_workers
+):
+    def stop(engine):
+        if engine.state.iteration == iteration:
+            raise Stopped
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "halved").mkdir()
+    torch.manual_seed(1)
+    whole = prepare(small_run, tmp_path / "whole")
+    whole.trainer.run()
+    torch.manual_seed(1)
+    with pytest.raises(Stopped):
+        prepare(small_run, tmp_path / "halved", stop_at=stop, num_workers=num_workers).trainer.run()
+    torch.manual_seed(99)
+    resumed = prepare(small_run, tmp_path / "halved", resume=True, num_workers=num_workers)
+    resumed.trainer.run()
+
+    assert resumed.trainer.state.iteration == whole.trainer.state.iteration == 9
+    assert all(torch.equal(a, b) for a, b in zip(everything(whole), everything(resumed), strict=True))
+
+    def without_time(folder):
+        return [{k: v for k, v in line.items() if k != "seconds"} for line in read_log(tmp_path / folder / "log.jsonl")]
+
+    assert without_time("whole") == without_time("halved")
+
+
+def test_sigterm_saves_a_checkpoint_and_says_how_to_go_on(small_run, tmp_path):
+    def terminate(engine):
+        if engine.state.iteration == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    run = prepare(small_run, tmp_path, stop_at=terminate, interval=100)
+    run.trainer.run()
+    assert run.trainer.state.iteration == 5
+    assert latest_iteration(tmp_path / "checkpoints") == 5
+    with pytest.raises(InterruptedRunError, match=r"SIGTERM after saving iteration 5.*--resume True"):
+        run.checkpoint.raise_if_interrupted()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_full_run_is_not_interrupted(small_run, tmp_path):
+    run = prepare(small_run, tmp_path)
+    run.trainer.run()
+    run.checkpoint.raise_if_interrupted()
+
+
+def test_only_the_newest_checkpoints_are_kept_also_across_a_resume(small_run, tmp_path):
+    def stop(engine):
+        if engine.state.iteration == 8:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        prepare(small_run, tmp_path, stop_at=stop).trainer.run()
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["checkpoint_4.pt", "checkpoint_6.pt"]
+    prepare(small_run, tmp_path, resume=True).trainer.run()
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["checkpoint_8.pt", "checkpoint_9.pt"]
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(small_run, tmp_path, caplog):
+    prepare(small_run, tmp_path).trainer.run()
+    (tmp_path / "checkpoints" / "checkpoint_9.pt").write_bytes(b"damaged")
+    (tmp_path / "checkpoints" / "tmpkilled").write_bytes(b"half")
+    run = prepare(small_run, tmp_path, resume=True)
+    started = []
+    run.trainer.add_event_handler(Events.EPOCH_STARTED, lambda e: started.append(e.state.iteration))
+    run.trainer.run()
+    assert "checkpoint_9.pt cannot be read" in caplog.text
+    assert started == [8]
+    assert not (tmp_path / "checkpoints" / "tmpkilled").exists()
+
+
+def test_checkpoints_that_all_are_damaged_end_the_run_before_training(small_run, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "checkpoint_3.pt").write_bytes(b"damaged")
+    with pytest.raises(RunFolderError, match="none of the checkpoints"):
+        prepare(small_run, tmp_path, resume=True).trainer.run()
+
+
+def test_minutes_trigger_a_checkpoint_too(small_run, tmp_path):
+    saved = []
+    run = prepare(small_run, tmp_path, interval=100, minutes=1e-6)
+    run.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda e: saved.append(latest_iteration(tmp_path / "checkpoints"))
+    )
+    run.trainer.run()
+    # the last iteration of an epoch is saved with the epoch, after validation
+    assert saved == [1, 2, 2, 4, 5, 5, 7, 8, 8]
+
+
+def test_within_a_group_of_accumulated_batches_nothing_is_saved(small_run, tmp_path):
+    saved = []
+    run = prepare(small_run, tmp_path, interval=1, accumulation_steps=2)
+    run.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda e: saved.append(latest_iteration(tmp_path / "checkpoints"))
+    )
+    run.trainer.run()
+    assert saved == [0, 2, 2, 3, 5, 5, 6, 8, 8]
+
+
+def test_random_states_survive_a_safe_load(tmp_path):
+    np.random.standard_normal()  # leaves a second Gaussian in store
+    torch.save(RandomState().state_dict(), tmp_path / "state.pt")
+    expected = (random.random(), np.random.standard_normal(3).tolist(), torch.rand(3).tolist())
+    RandomState().load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert (random.random(), np.random.standard_normal(3).tolist(), torch.rand(3).tolist()) == expected
