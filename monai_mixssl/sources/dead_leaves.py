@@ -12,7 +12,7 @@ from monai_mixssl.sources.base import ProceduralSource
 __all__ = ["DeadLeaves", "leaf_radii"]
 
 # Radii as parts of the image's mean side. As both ends scale with the image, so does every picture, and the number of
-# leaves stays the same: about 100 in 2D, 1500 in 3D.
+# leaves stays the same: about 100 in 2D, 1300 in 3D.
 SMALLEST, LARGEST = 1 / 32, 1 / 2
 # The leaves' volumes add up to this many times the image's; a pixel stays bare with probability of about exp(-2).
 COVER = 2.0

@@ -91,6 +91,6 @@ def _installed_files() -> list[str]:
 
 @cache
 def _load(file: str) -> tuple[Image.Image, str]:
-    """The decoded photograph (13 of them take 12 MB in all) and the hash of its content; kept per process."""
+    """The decoded photograph (13 of them take 11 MB in all) and the hash of its content; kept per process."""
     content = Path(file).read_bytes()
     return open_picture(file), hashlib.blake2b(content, digest_size=6).hexdigest()
