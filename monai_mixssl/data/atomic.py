@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from monai_mixssl.errors import RunFolderError
+
+__all__ = ["disk_errors", "write_atomically", "write_json"]
+
+TEMPORARY = ".part"  # suffix of a file that is still being written
+
+
+@contextlib.contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turns a full or read-only disk into one sentence.
+
+    Args:
+        what: what is being written, as the sentence names it; never a path.
+
+    Raises:
+        RunFolderError: the disk is full or the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RunFolderError(
+                f"The disk of output_dir is full while writing {what}; free some space and go on with --resume True."
+            ) from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise RunFolderError(
+                f"output_dir cannot be written ({what}); choose a folder that you may write to."
+            ) from None
+        raise
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object], what: str) -> None:
+    """Writes beside `path`, then moves the result into place: a reader sees the old file or the new one, never a half.
+
+    Args:
+        path: file to write; its folder exists.
+        write: writes the content to the binary file that it is given.
+        what: what is being written, for the error message.
+
+    Raises:
+        RunFolderError: the disk is full or the folder cannot be written; the old file is then untouched.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    with disk_errors(what):
+        try:
+            with open(temporary, "wb") as file:
+                write(file)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any, what: str, *, indent: int | None = None) -> None:
+    """Writes `value` as JSON, atomically; NaN is refused, since other programs cannot read it."""
+    text = json.dumps(value, indent=indent, allow_nan=False)
+    write_atomically(path, lambda file: file.write(text.encode()), what)

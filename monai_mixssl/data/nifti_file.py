@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NIfTI files: what the header says, and the voxels."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from monai_mixssl.data.dicom_header import MAX_VOXELS
+from monai_mixssl.data.records import LeftOut
+from monai_mixssl.data.volume import Volume
+
+__all__ = ["NiftiHeader", "read_nifti", "read_nifti_header"]
+
+# nibabel reports every oddity of a header on the console; what matters comes back as a reason
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
+
+
+class NiftiHeader:
+    """Spatial shape (x, y[, z]), spacing in millimetres, and number of volumes in the file."""
+
+    def __init__(self, image: Any, path: Path) -> None:
+        shape = tuple(int(size) for size in image.shape)
+        if len(shape) < 2 or min(shape) < 1:
+            raise LeftOut("NIfTI file that holds no image")
+        if len(shape) > 4 and int(np.prod(shape[4:])) > 1:
+            raise LeftOut("NIfTI file of more than four dimensions")
+        count = int(np.prod([float(size) for size in shape]))
+        if count > MAX_VOXELS:
+            raise LeftOut("header claims an absurd size", f"{count} values")
+        stored = count * image.get_data_dtype().itemsize
+        if path.suffix.lower() == ".nii" and os.path.getsize(path) < stored:
+            raise LeftOut("truncated file")
+        self.channels = 3 if image.get_data_dtype().names else 1
+        self.volumes = shape[3] if len(shape) > 3 else 1
+        self.shape = (*shape[:3], 1)[:3]
+        self.spacing = tuple(float(size) for size in np.linalg.norm(image.affine[:3, :3], axis=0))
+        if not all(0 < size < 1e6 for size in self.spacing):
+            raise LeftOut("affine that cannot be used")
+
+
+def _load(path: Path) -> Any:
+    try:
+        return nib.load(path)
+    except Exception as error:  # nibabel raises many kinds on damaged files
+        raise LeftOut("damaged NIfTI header", type(error).__name__) from None
+
+
+def read_nifti_header(path: Path) -> NiftiHeader:
+    """Reads a header without its voxels.
+
+    Raises:
+        LeftOut: damaged, truncated, absurdly large, or of a shape that is no image.
+    """
+    return NiftiHeader(_load(path), path)
+
+
+def read_nifti(path: Path, number: int = 0) -> Volume:
+    """Reads one volume of a file, scaled as its header says.
+
+    Args:
+        path: the file.
+        number: which volume of a 4D file, from 0.
+
+    Raises:
+        LeftOut: the file cannot be read.
+    """
+    image = _load(path)
+    NiftiHeader(image, path)
+    try:
+        array = np.asanyarray(image.dataobj[..., number] if len(image.shape) == 4 else image.dataobj)
+    except Exception as error:  # damaged gzip streams and short files, each with an error of its own
+        raise LeftOut("voxels cannot be read", type(error).__name__) from None
+    colours = array.dtype.names  # RGB is stored as a structure
+    array = np.stack([array[name] for name in colours[:3]]) if colours else array[None]
+    array = array.reshape(array.shape[0], *(*array.shape[1:], 1)[:3])
+    spacing = tuple(float(size) for size in np.linalg.norm(image.affine[:3, :3], axis=0))
+    return Volume(array, np.asarray(image.affine, dtype=float), spacing)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PNG and JPEG files."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from monai_mixssl.data.dicom_header import MAX_VOXELS
+from monai_mixssl.data.records import LeftOut
+from monai_mixssl.data.volume import Volume
+
+__all__ = ["read_picture", "read_picture_size"]
+
+GREY_MODES = {"L", "I", "F", "I;16", "I;16B", "1", "LA"}
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit follows
+            image = Image.open(path)
+    except Exception as error:
+        raise LeftOut("damaged picture", type(error).__name__) from None
+    if image.width * image.height * 3 > MAX_VOXELS:
+        raise LeftOut("header claims an absurd size", f"{image.width * image.height} pixels")
+    return image
+
+
+def read_picture_size(path: Path) -> tuple[tuple[int, int], int]:
+    """Returns ((width, height), channels) from the header; transparency is not counted.
+
+    Raises:
+        LeftOut: not a picture that Pillow can open, or an absurdly large one.
+    """
+    with _open(path) as image:
+        return (image.width, image.height), 1 if image.mode in GREY_MODES else 3
+
+
+def read_picture(path: Path) -> Volume:
+    """Reads a picture as (C, width, height): C is 1 for grey, 3 for colour and palettes.
+
+    Raises:
+        LeftOut: it cannot be decoded.
+    """
+    try:
+        with _open(path) as image:
+            grey = image.mode in GREY_MODES
+            if image.mode in ("1", "LA"):
+                image = image.convert("L")
+            elif not grey:
+                image = image.convert("RGB")
+            array = np.asarray(image)
+    except LeftOut:
+        raise
+    except Exception as error:
+        raise LeftOut("pixels cannot be decoded", type(error).__name__) from None
+    array = array[..., None] if array.ndim == 2 else array
+    return Volume(array.transpose(2, 1, 0), None, None)

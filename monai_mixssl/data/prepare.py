@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prepares every image once and keeps the result, so that training reads small arrays instead of scans.
+
+Each image is written whole before its record is, and both are moved into place: a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from monai_mixssl.data.atomic import write_atomically, write_json
+from monai_mixssl.data.prepare_image import prepare_image
+from monai_mixssl.data.private_folder import PrivateFolder
+from monai_mixssl.data.read import read_image
+from monai_mixssl.data.records import Excluded, LeftOut, ScanImage
+from monai_mixssl.data.settings import PrepareSettings
+from monai_mixssl.errors import RunFolderError
+
+__all__ = ["default_workers", "prepare_images"]
+
+
+def default_workers() -> int:
+    """Returns how many processes prepare images: the cores that this process may use, at most 4."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS or Windows
+        cores = os.cpu_count() or 1
+    return min(4, cores)
+
+
+def prepare_images(
+    images: Sequence[ScanImage],
+    private: PrivateFolder,
+    settings: PrepareSettings,
+    *,
+    num_workers: int = 0,
+    progress: bool = True,
+) -> tuple[list[dict[str, Any]], list[Excluded]]:
+    """Reads and prepares images into `private/prepared/<id>.npy`; what is there already is used again.
+
+    Args:
+        images: what the scan found.
+        private: where the results go.
+        settings: how to prepare.
+        num_workers: processes that read and prepare; 0: this one.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        The records of the images that can be used, in the order given, and what is left out.
+
+    Raises:
+        RunFolderError: the disk is full.
+    """
+    private.remove_leftovers()
+    work = _Work(list(images), private.prepared, settings)
+    loader = DataLoader(
+        work,
+        batch_size=1,
+        collate_fn=_first,
+        num_workers=min(num_workers, len(images) // 2),  # starting a process for one image is not worth it
+        generator=torch.Generator(),  # the loader would otherwise draw its workers' seeds from torch's global one
+    )
+    records, excluded = [], []
+    bar = tqdm(loader, "preparing", len(images), disable=not progress, unit="image", smoothing=0)
+    for image, (outcome, value) in zip(images, bar, strict=True):
+        if outcome == "stop":
+            raise RunFolderError(value)
+        if outcome == "left out":
+            excluded.append(Excluded(image.id, *value))
+        else:
+            records.append(value)
+    return records, excluded
+
+
+class _Work(Dataset):
+    """Gives for each image ("done", record), ("left out", [reason, detail]) or ("stop", sentence)."""
+
+    def __init__(self, images: list[ScanImage], folder: Path, settings: PrepareSettings) -> None:
+        self.images, self.folder, self.settings = images, folder, settings
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[str, Any]:
+        image = self.images[index]
+        try:
+            key = _key(image, self.settings)
+            known = _known(self.folder, image.id, key)
+            if known is None:
+                known = self._prepare(image)
+                write_json(self.folder / f"{image.id}.json", {"key": key, "outcome": known}, "prepared images")
+            return known
+        except LeftOut as reason:  # the files are gone: nothing to remember
+            return "left out", [reason.reason, reason.detail]
+        except RunFolderError as error:  # an exception would lose its sentence on the way through the loader
+            return "stop", str(error)
+
+    def _prepare(self, image: ScanImage) -> tuple[str, Any]:
+        try:
+            array, record = prepare_image(image, read_image(image), self.settings)
+        except LeftOut as reason:
+            return "left out", [reason.reason, reason.detail]
+        except MemoryError:
+            return "left out", ["more memory needed than there is", ""]
+        except Exception as error:  # whatever a damaged file does to a library, the run goes on
+            return "left out", ["cannot be read", type(error).__name__]
+        path = self.folder / f"{image.id}.npy"
+        write_atomically(path, lambda file: np.save(file, array), "prepared images")
+        return "done", {**record, "bytes": path.stat().st_size}
+
+
+def _first(batch: list[Any]) -> Any:
+    return batch[0]
+
+
+def _key(image: ScanImage, settings: PrepareSettings) -> str:
+    """Hashes all that the result depends on: settings, what the scan said, size and time of the files."""
+    files = []
+    for path in dict.fromkeys(part.path for part in image.parts):
+        try:
+            status = os.stat(path)
+        except OSError:
+            raise LeftOut("the file does not exist any more") from None
+        files.append((status.st_size, status.st_mtime_ns))
+    text = json.dumps([settings.fingerprint(), image.as_dict(), files], sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", errors="surrogateescape")).hexdigest()
+
+
+def _known(folder: Path, image_id: str, key: str) -> tuple[str, Any] | None:
+    try:
+        written = json.loads((folder / f"{image_id}.json").read_text())
+        outcome, value = written["outcome"]
+        if written["key"] != key:
+            return None
+        if outcome == "done" and (folder / f"{image_id}.npy").stat().st_size != value["bytes"]:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return outcome, value

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a folder of scans to data for training, in one call: scan, prepare, split, write down."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai_mixssl.data.atomic import write_json
+from monai_mixssl.data.estimate import check_disk, estimate
+from monai_mixssl.data.find import DatasetDir, data_roots
+from monai_mixssl.data.manifest import PreparedData, load_prepared, missing_arrays, write_excluded, write_manifest
+from monai_mixssl.data.prepare import default_workers, prepare_images
+from monai_mixssl.data.private_folder import PrivateFolder
+from monai_mixssl.data.records import Excluded, ScanImage
+from monai_mixssl.data.scan import ScanResult, scan
+from monai_mixssl.data.settings import PrepareSettings
+from monai_mixssl.data.split import split_by_group
+from monai_mixssl.data.summary import found_counts, summarize
+from monai_mixssl.errors import DataError, RunFolderError
+
+__all__ = ["prepare_data"]
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_data(
+    dataset_dir: DatasetDir,
+    output_dir: str | Path,
+    *,
+    spatial_dims: int = 2,
+    in_channels: int = 1,
+    patch_size: int | Sequence[int] = 64,
+    spacing: float | Sequence[float] | None = None,
+    normalization: str = "auto",
+    min_foreground: float = 0.05,
+    max_pad: float = 2.0,
+    val_fraction: float | None = 0.1,
+    seed: int = 0,
+    num_workers: int | None = None,
+    progress: bool = True,
+    resume: bool = False,
+    report: Callable[[str], Any] = logger.info,
+) -> PreparedData:
+    """Scans a data folder, prepares what can be used, splits it and writes the manifest.
+
+    Args:
+        dataset_dir: a folder, several (a list, or separated by commas), or a MONAI datalist JSON; only read.
+        output_dir: the run's output folder; gets `manifest.json`, `excluded.jsonl` and `private/`.
+        spatial_dims, in_channels, patch_size, spacing, normalization, min_foreground, max_pad: see `PrepareSettings`.
+        val_fraction: share of patients, series or files held out; None: nothing is (inference).
+        seed: seed of the split.
+        num_workers: processes; None: one per core, at most 4. The result does not depend on it.
+        progress: show progress bars on stderr.
+        resume: take the manifest of `output_dir` as it stands, if there is one: the run goes on with the same images
+            even where `dataset_dir` has changed since.
+        report: is given what was found, left out and estimated, as text.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+        DataError: nothing usable found, or not enough for training and validation.
+        RunFolderError: the disk is full or too small, or the manifest belongs to other settings.
+    """
+    settings = PrepareSettings(
+        spatial_dims,
+        in_channels,
+        patch_size if isinstance(patch_size, int) else tuple(patch_size),
+        spacing if spacing is None or isinstance(spacing, (int, float)) else tuple(spacing),
+        normalization,
+        min_foreground,
+        max_pad,
+    )
+    output = Path(output_dir)
+    workers = default_workers() if num_workers is None else num_workers
+    if resume and (output / "manifest.json").exists():
+        return _resume(output, settings, workers, progress)
+    data_roots(dataset_dir)  # a misspelt folder leaves no output folder behind
+    private = PrivateFolder(output)
+    found = scan(dataset_dir, salt=private.salt(), skip=[output], num_workers=workers, progress=progress)
+    _write_index(private, found)
+    report(summarize(found.images, found.excluded))
+    write_excluded(output, found.excluded)
+    if not found.images:
+        raise DataError(
+            f"Nothing usable was found among {len(found.excluded)} files; dataset_dir must hold DICOM, NIfTI, PNG or "
+            "JPEG images (excluded.jsonl in output_dir lists why each was left out)."
+        )
+    needed = estimate(found.images, settings, workers)
+    report(needed.text())
+    check_disk(private.prepared, needed.disk_bytes)
+    records, unusable = prepare_images(found.images, private, settings, num_workers=workers, progress=progress)
+    excluded = found.excluded + unusable
+    used = {record["id"] for record in records}
+    images = [image for image in found.images if image.id in used]
+    data = _split(output, images, records, excluded, settings, val_fraction, seed)
+    write_excluded(output, excluded)
+    write_manifest(output, data, found_counts(found.images), {"val_fraction": val_fraction, "seed": seed})
+    return data
+
+
+def _write_index(private: PrivateFolder, found: ScanResult) -> None:
+    rows = [(image.id, "image", part.path, part.number) for image in found.images for part in image.parts]
+    rows += [(file_id, "left out", path, 0) for file_id, path in found.excluded_files]
+    private.write_files(rows)
+    write_json(private.index, [image.as_dict() for image in found.images], "the index")
+
+
+def _split(
+    output: Path,
+    images: Sequence[ScanImage],
+    records: Sequence[dict[str, Any]],
+    excluded: list[Excluded],
+    settings: PrepareSettings,
+    val_fraction: float | None,
+    seed: int,
+) -> PreparedData:
+    split_by = None
+    held_out: set[str] = set()
+    if not images:
+        write_excluded(output, excluded)
+        raise DataError(
+            f"None of the {len(excluded)} files and images found can be used; excluded.jsonl in output_dir lists why."
+        )
+    if val_fraction is not None:
+        try:
+            _, validation, split_by = split_by_group(images, val_fraction, seed)
+        finally:
+            write_excluded(output, excluded)
+        held_out = set(validation)
+    groups = {image.id: image.group for image in images}
+    return PreparedData(
+        folder=PrivateFolder(output).prepared,
+        records={
+            record["id"]: {
+                **record,
+                "group": groups[record["id"]],
+                "split": "validation" if record["id"] in held_out else "training",
+            }
+            for record in records
+        },
+        excluded=excluded,
+        settings=settings,
+        split_by=split_by,
+        summary=summarize(images, excluded, "Using"),
+    )
+
+
+def _resume(output: Path, settings: PrepareSettings, workers: int, progress: bool) -> PreparedData:
+    data = load_prepared(output)
+    if data.settings != settings:
+        before, now = data.settings.as_dict(), settings.as_dict()
+        changed = ", ".join(name for name in now if now[name] != before[name])
+        raise RunFolderError(
+            f"The run in output_dir was prepared with another {changed}; resume it with the same settings, or start "
+            "a new run in another folder."
+        )
+    missing = set(missing_arrays(data))
+    if missing:  # someone made room: prepare those again, from the files that the index names
+        private = PrivateFolder(output)
+        try:
+            index = [ScanImage.from_dict(value) for value in json.loads(private.index.read_text())]
+        except (OSError, ValueError, TypeError):
+            index = []
+        again = [image for image in index if image.id in missing]
+        records, _ = prepare_images(again, private, settings, num_workers=workers, progress=progress)
+        lost = missing - {record["id"] for record in records}
+        if lost:
+            raise RunFolderError(
+                f"{len(lost)} prepared images of this run are gone and cannot be made again (such as {min(lost)}); "
+                "put the data back (private/files.csv names the files), or start a new run."
+            )
+    return data

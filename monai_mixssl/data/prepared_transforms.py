@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads prepared images: the first transform of training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
+from monai.utils import TransformBackends
+
+from monai_mixssl.errors import DataError
+
+__all__ = ["LoadPrepared", "LoadPreparedD", "LoadPreparedDict", "LoadPreparedd"]
+
+
+class LoadPrepared(Transform):
+    """Loads a prepared image by its id.
+
+    Only the slice that is asked for is read from the disk.
+
+    Args:
+        folder: where the arrays lie, `PreparedData.folder`.
+
+    Raises:
+        DataError: on call, when the array cannot be read any more.
+    """
+
+    backend = [TransformBackends.NUMPY]  # noqa: RUF012 (MONAI's convention)
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def __call__(self, image_id: str, number: int | None = None) -> MetaTensor:
+        """Returns float32 in [0, 1]: (C, x, y, z) in 3D, (C, rows, columns) for slice `number` in 2D.
+
+        Metadata: "id", "affine", "spacing" (millimetres per pixel, None where unknown), and in 2D "slice", the number
+        of the slice in the volume.
+        """
+        try:
+            record = _record(self.folder, image_id)
+            stored = np.load(self.folder / f"{image_id}.npy", mmap_mode="r")
+            array = torch.from_numpy(np.array(stored if number is None else stored[number], dtype=np.float32))
+        except (OSError, ValueError, IndexError, KeyError) as error:
+            raise DataError(
+                f"The prepared image {image_id} cannot be read ({type(error).__name__}); delete private/prepared in "
+                "output_dir and go on with --resume True, which prepares it again."
+            ) from None
+        meta: dict[str, Any] = {"id": image_id, "spacing": record["spacing"]}
+        if number is not None:
+            meta["slice"] = record["slices"][number]
+        if "affine" in record:
+            affine = torch.as_tensor(record["affine"], dtype=torch.float64)
+        else:
+            affine = torch.diag(torch.tensor([*(record["spacing"] or (1.0, 1.0)), 1.0, 1.0], dtype=torch.float64))
+        return MetaTensor(array, affine=affine, meta=meta)
+
+
+@lru_cache(maxsize=4096)
+def _record(folder: Path, image_id: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / f"{image_id}.json").read_text())["outcome"][1]
+    return record
+
+
+class LoadPreparedd(MapTransform):
+    """Dictionary version of `LoadPrepared`: replaces the id under each key by the image.
+
+    Args:
+        keys: keys that hold ids.
+        folder: where the arrays lie, `PreparedData.folder`.
+        slice_key: key of the slice's number, which 3D items do not have.
+        allow_missing_keys: do not raise where a key is missing.
+    """
+
+    backend = LoadPrepared.backend
+
+    def __init__(
+        self, keys: KeysCollection, folder: str | Path, slice_key: str = "slice", allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.load = LoadPrepared(folder)
+        self.slice_key = slice_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.load(d[key], d.get(self.slice_key))
+        return d
+
+
+LoadPreparedD = LoadPreparedDict = LoadPreparedd

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Says in plain text what was found and what is left out. Names ids, never paths."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from monai_mixssl.data.records import Excluded, ScanImage
+
+__all__ = ["found_counts", "summarize"]
+
+IDS_SHOWN = 3
+
+
+def found_counts(images: Iterable[ScanImage]) -> dict[str, int]:
+    """Counts images by what they are: {"DICOM MR volume": 3, "NIfTI volume": 260, …}."""
+    names = {"dicom": "DICOM", "nifti": "NIfTI", "image": "PNG or JPEG"}
+    counts: Counter[str] = Counter()
+    for image in images:
+        volume = len(image.shape) == 3 and 1 not in image.shape
+        counts[" ".join(filter(None, [names[image.kind], image.modality, "volume" if volume else "image"]))] += 1
+    return dict(counts)
+
+
+def summarize(images: Sequence[ScanImage], excluded: Sequence[Excluded], title: str = "Found") -> str:
+    """Describes what a scan found, or (with another title) what is used after preparing it."""
+    lines = [f"{title} {_number(len(images), 'image or volume', 'images and volumes')}:"]
+    lines += [f"  {count:6d}  {name}" for name, count in found_counts(images).items()]
+    notes = Counter(note for image in images for note in image.notes)
+    if notes:
+        lines.append("Taken with a note:")
+        lines += [f"  {count:6d}  {note}" for note, count in notes.most_common()]
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for one in excluded:
+        by_reason[one.reason].append(one.id)
+    if by_reason:
+        lines.append(f"Left out {_number(len(excluded), 'file or image', 'files and images')}:")
+        for reason, ids in sorted(by_reason.items(), key=lambda pair: -len(pair[1])):
+            more = ", …" if len(ids) > IDS_SHOWN else ""
+            lines.append(f"  {len(ids):6d}  {reason} ({', '.join(ids[:IDS_SHOWN])}{more})")
+        lines.append("All are listed in excluded.jsonl; private/files.csv says which file is behind an id.")
+    return "\n".join(lines)
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
