@@ -28,7 +28,7 @@ class Fractal(ProceduralSource):
     r"""The attractor of two to six random contractive affine maps :math:`x \mapsto A_k x + b_k`, in 2D or 3D.
 
     Each :math:`A_k` is a rotation or reflection, times singular values uniform in (0.3, 0.9), times another rotation;
-    each :math:`b_k` is uniform in the cube (-1, 1). All words of equal length in the maps are applied to one map's fixed
+    each :math:`b_k` is uniform in (-1, 1)^d. All words of equal length in the maps are applied to one map's fixed
     point, so that every point lies on the attractor; their density, on a logarithmic scale, is the brightness. Every
     map has a value per channel that tints the part of the attractor which it makes, and the attractor is stretched to
     fill the image. Systems that fill too few pixels are rejected. After FractalDB (Kataoka and others, ACCV 2020);
