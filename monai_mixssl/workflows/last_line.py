@@ -8,15 +8,18 @@ finds it and prints nothing else. ``MONAI_MIXSSL_DEBUG=1`` in the environment pr
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import re
 import sys
+import time
 import traceback
 from collections.abc import Iterator
-from multiprocessing import resource_tracker
+from multiprocessing import resource_tracker, util
 from types import TracebackType
+from typing import Any
 
 import torch
 
@@ -26,6 +29,7 @@ __all__ = ["DEBUG_VARIABLE", "PREFIX", "install", "sentence_for"]
 
 PREFIX = "monai-mixssl: error: "
 DEBUG_VARIABLE = "MONAI_MIXSSL_DEBUG"
+_PATIENCE = 2.0  # seconds
 
 _GO_ON = "give the same command with --resume True to go on"
 _DISK_FULL = f"the disk is full; free some space where the output folder is, then {_GO_ON}"
@@ -101,12 +105,23 @@ def _finish_other_output() -> None:
     for reference in list(logging._handlerList):  # type: ignore[attr-defined]
         if (handler := reference()) is not None:
             handler.flush()
-    # this process of Python's own complains about shared memory when its parent ends; make it do so now
-    tracker = getattr(resource_tracker, "_resource_tracker", None)
-    if getattr(tracker, "_pid", None) is not None:
-        tracker._stop()  # type: ignore[union-attr]
+    util._exit_function()  # type: ignore[attr-defined]  # ends worker processes, as the interpreter's shutdown would
+    _end_resource_tracker()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+
+
+def _end_resource_tracker() -> None:
+    """End Python's helper process that complains of shared memory left over when its parent is gone."""
+    tracker: Any = resource_tracker._resource_tracker
+    descriptor, tracker._fd = tracker._fd, None
+    if descriptor is None:
+        return  # it was never needed
+    os.close(descriptor)  # its sign to stop, once no worker holds the pipe either; do not wait for one that hangs
+    end = time.monotonic() + _PATIENCE
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(tracker._pid, os.WNOHANG) == (0, 0) and time.monotonic() < end:
+            time.sleep(0.01)
 
 
 def _silence_stderr() -> None:
