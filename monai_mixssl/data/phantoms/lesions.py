@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Focal findings in the brain: lesions (rings) and harmless look-alikes (solid and two-toned spots).
+"""Focal findings in the brain: lesions (rings) and harmless look-alikes (solid spots).
 
-A lesion differs from its look-alikes in shape alone. Every slice holds one to three findings, drawn in the same way in
-patients with and without lesions: the same sizes, places and contrasts, brighter or darker than the brain. In a slice
-with a lesion, one of them is a ring with a core of the opposite sign. So neither the number of findings, nor their
-brightness, nor the slice's position gives the label away.
+A lesion differs from its look-alikes in shape alone. Every slice holds one or two findings, drawn in the same way in
+patients with and without lesions: the same sizes, places and contrasts, brighter or darker than the brain. In a patient
+with lesions, one finding of each slice is a ring with a core of the opposite sign. So neither the number of findings,
+nor their brightness, nor the slice's position gives the label away.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+
+from monai_mixssl.data.phantoms.acquisition import Contrast
+from monai_mixssl.data.phantoms.anatomy import Tissue
 
 __all__ = ["Finding", "draw_findings", "paint_finding"]
 
@@ -25,7 +28,7 @@ class Finding(NamedTuple):
     """One focal finding: an ellipse that spans some neighbouring slices.
 
     Attributes:
-        kind: "ring" (the lesion), "solid" or "halves" (look-alikes).
+        ring: a lesion; else a solid spot.
         slices: the slices that it spans.
         centre: x and y in mm.
         axes: the ellipse's semi-axes in mm.
@@ -33,7 +36,7 @@ class Finding(NamedTuple):
         contrast: signed difference from the brain, as a share of the acquisition's contrast, in ±[0.6, 1].
     """
 
-    kind: str
+    ring: bool
     slices: range
     centre: tuple[float, float]
     axes: tuple[float, float]
@@ -52,51 +55,40 @@ def draw_findings(slices: int, lesion: bool, rng: np.random.RandomState) -> list
     findings: list[Finding] = []
     for first in range(-rng.randint(_SLAB), slices, _SLAB):
         span = range(max(first, 0), min(first + _SLAB, slices))
-        ring = 0 if lesion else -1
-        for number in range(rng.randint(1, 4)):
-            radius, stretch = rng.uniform(14.0, 21.0), rng.uniform(0.85, 1.15)
-            look_alike = ("solid", "halves")[rng.randint(2)]
+        for number in range(rng.randint(1, 3)):
+            radius, stretch = rng.uniform(18.0, 25.0), rng.uniform(0.85, 1.15)
             contrast = rng.uniform(0.6, 1.0) * (1.0, -1.0)[rng.randint(2)]
-            angle = rng.uniform(0.0, 2.0 * np.pi)
+            axes, angle = (radius * stretch, radius / stretch), rng.uniform(0.0, 2.0 * np.pi)
             for _ in range(20):  # findings may not overlap; one that finds no place is left out
-                away, direction = np.sqrt(rng.uniform(0.02, 1.0)), rng.uniform(0.0, 2.0 * np.pi)
-                centre = (float(28.0 * away * np.cos(direction)), float(42.0 * away * np.sin(direction)))
-                if all(
-                    np.hypot(centre[0] - f.centre[0], centre[1] - f.centre[1]) > radius + max(f.axes) + 4.0
-                    for f in findings
-                    if f.slices == span
-                ):
-                    kind = "ring" if number == ring else look_alike
-                    findings.append(Finding(kind, span, centre, (radius * stretch, radius / stretch), angle, contrast))
+                away, direction = np.sqrt(rng.uniform(0.0, 1.0)), rng.uniform(0.0, 2.0 * np.pi)
+                centre = (float(22.0 * away * np.cos(direction)), float(38.0 * away * np.sin(direction)))
+                others = [f for f in findings if f.slices == span]
+                if all(np.hypot(*np.subtract(centre, f.centre)) > max(axes) + max(f.axes) for f in others):
+                    findings.append(Finding(lesion and number == 0, span, centre, axes, angle, contrast))
                     break
     return findings
 
 
 def paint_finding(
-    image: np.ndarray, finding: Finding, x: np.ndarray, y: np.ndarray, brain: float, contrast: float
+    image: np.ndarray, tissues: np.ndarray, finding: Finding, x: np.ndarray, y: np.ndarray, look: Contrast
 ) -> None:
-    """Paints a finding into the image, in place.
+    """Paints a finding into the image, in place, where there is no bone.
 
     Args:
         image: intensities, (X, Y, Z).
+        tissues: :class:`Tissue` numbers, (X, Y, Z).
         finding: what to paint.
         x: coordinates in mm, (X, 1, 1).
         y: coordinates in mm, (1, Y, 1).
-        brain: the brain's mean intensity.
-        contrast: intensity difference that a finding of contrast 1 has.
+        look: the brain's intensity and that of findings.
     """
     cos, sin = np.cos(finding.angle), np.sin(finding.angle)
     dx, dy = x[..., 0] - finding.centre[0], y[..., 0] - finding.centre[1]
     along, across = (cos * dx + sin * dy) / finding.axes[0], (cos * dy - sin * dx) / finding.axes[1]
     radius = np.sqrt(along**2 + across**2)
-    if finding.kind == "ring":
-        opposite = radius < _CORE
-    elif finding.kind == "halves":
-        opposite = along < 0.35
-    else:
-        opposite = np.zeros(radius.shape, dtype=bool)
-    amount = finding.contrast * contrast
-    values = np.where(opposite, brain - 0.6 * amount, brain + amount)
-    inside = radius < 1.0
+    amount = finding.contrast * look.finding
+    core = finding.ring & (radius < _CORE)
+    values = np.where(core, look.brain - 0.6 * amount, look.brain + amount)
     for k in finding.slices:
+        inside = (radius < 1.0) & (tissues[..., k] >= Tissue.CSF)
         image[..., k][inside] = values[inside]

@@ -81,9 +81,10 @@ def phantom_volume(index: int, *, seed: int = 0, image_size: int = 64, slices: i
     x, y, z = in_plane[:, None, None], in_plane[None, :, None], through[None, None, :]
 
     contrast = draw_contrast(protocol, rng)
-    ideal = contrast.values[draw_tissues(x, y, z, rng)]
+    tissues = draw_tissues(x, y, z, rng)
+    ideal = contrast.values[tissues]
     for finding in draw_findings(slices, bool(label), rng):
-        paint_finding(ideal, finding, x, y, contrast.brain, contrast.finding)
+        paint_finding(ideal, tissues, finding, x, y, contrast)
     ideal = ideal.reshape(image_size, _OVERSAMPLING, image_size, _OVERSAMPLING, slices).mean(axis=(1, 3))
     array = draw_scan(ideal, protocol, rng)
     spacing = (field / image_size, field / image_size, block / slices)
