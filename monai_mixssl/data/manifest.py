@@ -30,7 +30,7 @@ class PreparedData:
         records: what was done to each image, by id, in the order of the scan; "split" is "training" or "validation".
         excluded: what is left out.
         settings: how the images were prepared; belongs into checkpoints.
-        split_by: "patient" or "series", or None where nothing is held out.
+        split_by: "patient", "series" or "file", or None where nothing is held out.
         summary: what was found and left out, as text for the console.
     """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ class LoadPrepared(Transform):
         of the slice in the volume.
         """
         try:
-            record = _record(self.folder, image_id)
+            record = json.loads((self.folder / f"{image_id}.json").read_text())["outcome"][1]
             stored = np.load(self.folder / f"{image_id}.npy", mmap_mode="r")
             array = torch.from_numpy(np.array(stored if number is None else stored[number], dtype=np.float32))
         except (OSError, ValueError, IndexError, KeyError) as error:
@@ -61,12 +60,6 @@ class LoadPrepared(Transform):
         else:
             affine = torch.diag(torch.tensor([*(record["spacing"] or (1.0, 1.0)), 1.0, 1.0], dtype=torch.float64))
         return MetaTensor(array, affine=affine, meta=meta)
-
-
-@lru_cache(maxsize=4096)
-def _record(folder: Path, image_id: str) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((folder / f"{image_id}.json").read_text())["outcome"][1]
-    return record
 
 
 class LoadPreparedd(MapTransform):

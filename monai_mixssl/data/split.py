@@ -26,7 +26,8 @@ def split_by_group(images: Sequence[ScanImage], val_fraction: float, seed: int =
         seed: seed of the draw.
 
     Returns:
-        Ids for training, ids for validation, both in the order given; and "patient" or "series": what was held out.
+        Ids for training, ids for validation, both in the order given; and what was held out:
+        "patient", "series", or "file" where the files name neither.
 
     Raises:
         ConfigError: `val_fraction` is out of its range.
@@ -34,7 +35,7 @@ def split_by_group(images: Sequence[ScanImage], val_fraction: float, seed: int =
     """
     if not 0 < val_fraction < 1:
         raise ConfigError(f"val_fraction is {val_fraction!r}; use a share between 0 and 1, such as 0.1.")
-    by = "patient"
+    by = "patient" if any(image.patient for image in images) else "series"
     groups = list(dict.fromkeys(image.group for image in images))
     if len(groups) < 2:
         by = "series"
@@ -53,4 +54,6 @@ def split_by_group(images: Sequence[ScanImage], val_fraction: float, seed: int =
 
     train = [image.id for image in images if not validates(image)]
     validation = [image.id for image in images if validates(image)]
+    if by == "series" and all(image.kind != "dicom" for image in images):
+        by = "file"
     return train, validation, by
