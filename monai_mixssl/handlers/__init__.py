@@ -5,14 +5,16 @@ from __future__ import annotations
 
 from monai_mixssl.handlers.checkpoint import RunCheckpoint, latest_iteration
 from monai_mixssl.handlers.collapse import CollapseMonitor, embedding_spread
+from monai_mixssl.handlers.embedding_table import EmbeddingTable
 from monai_mixssl.handlers.epoch_position import EpochPosition
-from monai_mixssl.handlers.json_log import JsonLinesLog, read_log
+from monai_mixssl.handlers.json_log import JsonLinesLog, read_log, scalars
 from monai_mixssl.handlers.pictures import TrainingPictures
 from monai_mixssl.handlers.progress import TrainingProgress
 from monai_mixssl.handlers.random_state import RandomState
 
 __all__ = [
     "CollapseMonitor",
+    "EmbeddingTable",
     "EpochPosition",
     "JsonLinesLog",
     "RandomState",
@@ -22,4 +24,5 @@ __all__ = [
     "embedding_spread",
     "latest_iteration",
     "read_log",
+    "scalars",
 ]

@@ -15,7 +15,7 @@ from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 from monai.engines.workflow import Workflow
 
-__all__ = ["JsonLinesLog", "read_log"]
+__all__ = ["JsonLinesLog", "read_log", "scalars"]
 
 
 class JsonLinesLog:
@@ -58,15 +58,13 @@ class JsonLinesLog:
         os.replace(temporary, self.path)
 
     def _log_training(self, engine: SupervisedTrainer) -> None:
-        scalars = {
-            name: float(value)
-            for name, value in engine.state.output.items()
-            if isinstance(value, torch.Tensor) and value.ndim == 0
-        }
         rate = engine.optimizer.param_groups[0]["lr"]
-        self._write("train", engine, {**scalars, "learning_rate": rate})
+        self._write("train", engine, {**scalars(engine.state.output), "learning_rate": rate})
 
     def _log_validation(self, validator: Workflow, trainer: Workflow) -> None:
+        last = read_log(self.path)[-1:] if self.path.exists() else []
+        if last and last[0]["event"] == "validation" and last[0]["iteration"] == trainer.state.iteration:
+            return  # a run that was complete, or all but, is resumed: the same numbers again
         self._write("validation", trainer, {name: float(value) for name, value in validator.state.metrics.items()})
 
     def _write(self, event: str, trainer: Workflow, values: dict[str, float]) -> None:
@@ -80,6 +78,11 @@ class JsonLinesLog:
         }
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def scalars(output: dict[str, Any]) -> dict[str, float]:
+    """The losses in an engine's output, by name: an ``output_transform`` for handlers that log."""
+    return {name: float(v) for name, v in output.items() if isinstance(v, torch.Tensor) and v.ndim == 0}
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:

@@ -162,3 +162,18 @@ class RandCrossDomainMixup(RandomizableTransform):
         if self.source_image is None:
             return convert_to_tensor(img, track_meta=get_track_meta()).clone()
         return self.mixup(img, self.source_image, self.transparency)
+
+    def matched_source(self, img: NdarrayOrTensor) -> Tensor:
+        """The source image of the last draw as it was mixed into ``img``: its intensities matched.
+
+        Args:
+            img: the target of the last call, (C, *spatial).
+
+        Returns:
+            Plain tensor of the target's shape; the target itself where no source was drawn.
+        """
+        target = convert_to_tensor(img, track_meta=False)
+        if self.source_image is None:
+            return target.clone()
+        # a blend in which nothing of the target is left
+        return blend(target, self.source_image, 0.0, match=self.mixup.match, renormalize=False)

@@ -89,7 +89,8 @@ class RandCrossDomainMixupd(Randomizable, MapTransform):
     - ``"image"``: the blend, with the target's metadata (nothing about the source is added to it);
     - ``"image_target"``: the target as it was;
     - ``"image_transparency"``: float32, without dimensions, or a map (1, *spatial);
-    - ``"image_source_id"``: an opaque name of the source image, "" where the image was left as it is.
+    - ``"image_source_id"``: an opaque name of the source image, "" where the image was left as it is;
+    - ``"image_source"``: the source image as it was mixed in, its intensities matched, where ``keep_source`` is on.
 
     All keys share one draw and must be of one shape.
 
@@ -106,6 +107,7 @@ class RandCrossDomainMixupd(Randomizable, MapTransform):
         target_postfix: what the untouched target's key ends in.
         transparency_postfix: what the transparency's key ends in.
         source_id_postfix: what the key of the source's id ends in.
+        keep_source: whether the source image stays in the sample, under the key's name and ``"source"``; for pictures.
         allow_missing_keys: whether a sample may lack some of ``keys``.
 
     Raises:
@@ -134,9 +136,11 @@ class RandCrossDomainMixupd(Randomizable, MapTransform):
         target_postfix: str = "target",
         transparency_postfix: str = "transparency",
         source_id_postfix: str = "source_id",
+        keep_source: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
+        self.keep_source = keep_source
         self.mixup = RandCrossDomainMixup(source, transparency, map_cells, match, renormalize, prob, map_mode)
         self.target_postfix = target_postfix
         self.transparency_postfix = transparency_postfix
@@ -173,6 +177,8 @@ class RandCrossDomainMixupd(Randomizable, MapTransform):
             # a copy each, so that no key's later transforms can reach another's
             d[f"{key}_{self.transparency_postfix}"] = self.mixup.transparency.clone()
             d[f"{key}_{self.source_id_postfix}"] = self.mixup.source_id
+            if self.keep_source:
+                d[f"{key}_source"] = self.mixup.matched_source(target)
         return d
 
 

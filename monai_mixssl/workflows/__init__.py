@@ -1,17 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the bundle command names: the check of a config, its rules, and the packaged workflows."""
+"""What the bundles' configs and the bundle command name."""
 
 from __future__ import annotations
 
+from monai_mixssl.data.shares import rank_share, spread
+from monai_mixssl.handlers import RandomState, scalars
+from monai_mixssl.workflows.announce import announce
 from monai_mixssl.workflows.config_check import check_config
+from monai_mixssl.workflows.distributed import distribute, end_processes, start_processes
+from monai_mixssl.workflows.final_validation import final_validation
+from monai_mixssl.workflows.inference import INFERENCE_RULES, inference_data, recorded_stride
 from monai_mixssl.workflows.named import InferenceWorkflow, PretrainWorkflow, bundle_root
 from monai_mixssl.workflows.pretrain_rules import PRETRAIN_RULES, check_pretrain_keys
+from monai_mixssl.workflows.run_data import run_data
+from monai_mixssl.workflows.run_folder import RunFolder
+from monai_mixssl.workflows.run_record import RunRecord
+from monai_mixssl.workflows.weights import save_pretrained, start_from
 
 __all__ = [
+    "INFERENCE_RULES",
     "PRETRAIN_RULES",
     "InferenceWorkflow",
     "PretrainWorkflow",
+    "RandomState",
+    "RunFolder",
+    "RunRecord",
+    "announce",
     "bundle_root",
     "check_config",
     "check_pretrain_keys",
+    "distribute",
+    "end_processes",
+    "final_validation",
+    "inference_data",
+    "rank_share",
+    "recorded_stride",
+    "run_data",
+    "save_pretrained",
+    "scalars",
+    "spread",
+    "start_from",
+    "start_processes",
 ]

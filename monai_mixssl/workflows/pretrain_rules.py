@@ -13,7 +13,6 @@ from monai_mixssl.networks.normalization import parse_norm
 from monai_mixssl.sources import SOURCES
 from monai_mixssl.workflows.values import (
     Rule,
-    axcodes,
     boolean,
     choice,
     device,
@@ -48,11 +47,11 @@ PRETRAIN_RULES: dict[str, Rule] = {
     "in_channels": choice(1, 3),
     "patch_size": size,
     "spacing": optional(each(number(0, above=True), 2, 3)),
-    "orientation": optional(axcodes),
     "normalization": choice(*NORMALIZATIONS),
     "min_foreground": fraction(),
     "max_pad_factor": number(1),
     "val_fraction": fraction(ends=False),
+    "val_samples": integer(1),
     "batch_size": integer(1),
     "num_workers": integer(0),
     "samples_per_image": integer(1),
@@ -77,6 +76,7 @@ PRETRAIN_RULES: dict[str, Rule] = {
     "max_grad_norm": optional(number(0, above=True)),
     # what is left behind, and when
     "val_interval": integer(1),
+    "log_interval": integer(1),
     "checkpoint_interval": integer(1),
     "checkpoint_minutes": number(0, above=True),
     "progress": boolean,

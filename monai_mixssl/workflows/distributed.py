@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several processes, as ``torchrun`` starts them."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from monai_mixssl.errors import ConfigError
+
+__all__ = ["distribute", "end_processes", "start_processes"]
+
+# the other processes wait while the first one scans and prepares: with torch's half hour, a large folder would fail
+_PATIENCE = timedelta(days=2)
+
+
+def start_processes() -> None:
+    """Join the process group: NCCL where there is a GPU, else gloo.
+
+    Raises:
+        ConfigError: where the program was not started by ``torchrun``.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        raise ConfigError(
+            "configs/multi_gpu_train.json is for several processes; start it as "
+            "'torchrun --nproc_per_node=<processes> -m monai.bundle run …', or leave it out"
+        )
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
+
+
+def end_processes() -> None:
+    """Leave the process group, if this process is in one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def distribute(network: nn.Module, device: torch.device) -> DistributedDataParallel:
+    """Wrap a network so that all processes step together.
+
+    Batch normalisation takes its statistics over all processes on GPUs. On CPUs torch has no such layer: each process
+    then has statistics of its own, and only a batch-independent norm makes several processes step exactly as one.
+
+    Args:
+        network: the network.
+        device: this process's device.
+
+    Returns:
+        The wrapped network, on the device.
+    """
+    if device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return DistributedDataParallel(network.to(device), device_ids=[device] if device.type == "cuda" else None)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The output folder of a run: what lies where, whose it is, and what it says about the run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from monai_mixssl.data.atomic import disk_errors, write_json
+from monai_mixssl.data.private_folder import PrivateFolder
+from monai_mixssl.errors import RunFolderError
+from monai_mixssl.handlers import latest_iteration
+from monai_mixssl.workflows.config_check import running_parser
+from monai_mixssl.workflows.versions import versions
+
+__all__ = ["RunFolder"]
+
+_FORMAT = 1
+# a run that was killed before it wrote run.json has left nothing but these
+_LAYOUT = {"checkpoints", "config.json", "excluded.jsonl", "manifest.json", "pictures", "private", "tensorboard"} | {
+    "versions.json"
+}
+_PLACEHOLDER = "<in private/config.json>"
+# keys that change how a run goes on, but nothing of what it computes
+_FREE_KEYS = (
+    "resume",
+    "device",
+    "num_workers",
+    "progress",
+    "pictures",
+    "checkpoint_interval",
+    "checkpoint_minutes",
+    "log_interval",
+    "output_dir",
+    "bundle_root",
+)
+
+
+class RunFolder:
+    """An output folder, always laid out the same.
+
+    ==========================  ==========================================================================
+    ``run.json``                what kind of run this is and how far it came (``running``, ``complete``)
+    ``config.json``             the exact configuration, overrides included, paths replaced by a placeholder
+    ``versions.json``           software and hardware
+    ``manifest.json``           the images used, by id, with split, shape, spacing and normalisation
+    ``excluded.jsonl``          what was left out, by id, with the reason
+    ``log.jsonl``               losses and metrics, one JSON object a line
+    ``encoder.safetensors``     the encoder's weights, once training is complete
+    ``checkpoints/``            from which ``--resume True`` goes on
+    ``pictures/``               examples, predicted against true transparency, loss curves
+    ``tensorboard/``            event files
+    ``private/``                paths, salt, id-to-file table, prepared images; mode 0700, never to be shared
+    ==========================  ==========================================================================
+
+    Args:
+        path: the folder; made where it does not exist. Relative to the working directory.
+        resume: go on with the run that the folder holds. An empty folder begins a new run either way, so that a job
+            that may be interrupted at any time can always be started with ``--resume True``.
+        main: whether this process writes (the first of several).
+        kind: what kind of run this is, ``"pretraining"`` or ``"inference"``.
+
+    Attributes:
+        resuming: whether there is a run to go on with.
+
+    Raises:
+        RunFolderError: where the folder holds another run, something else, or cannot be made.
+    """
+
+    def __init__(self, path: str | Path, resume: bool = False, main: bool = True, kind: str = "pretraining") -> None:
+        self.path = Path(path)
+        self.kind = kind
+        self.main = main
+        self.checkpoints = self.path / "checkpoints"
+        self.pictures = self.path / "pictures"
+        self.tensorboard = self.path / "tensorboard"
+        self.log = self.path / "log.jsonl"
+        self.encoder = self.path / "encoder.safetensors"
+        self._run = self.path / "run.json"
+        self.resuming = resume and self._run.is_file()
+        if not main:
+            return
+        with disk_errors("the output folder"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            foreign = {entry.name for entry in self.path.iterdir()} - _LAYOUT
+        if self._run.is_file() and not resume:
+            raise RunFolderError("output_dir holds another run; go on with it by --resume True, or choose a new folder")
+        if foreign and not self._run.is_file():
+            raise RunFolderError("output_dir is not empty and holds no run; choose a new or an empty folder")
+
+    @property
+    def last_iteration(self) -> int:
+        """The iteration that a resumed run goes on from; 0 for a new one."""
+        return latest_iteration(self.checkpoints)
+
+    def begin(self) -> None:
+        """Write down what is about to run; to be called from the config's own list of expressions.
+
+        Raises:
+            RunFolderError: where the run to go on with was started with other keys, which are named.
+        """
+        if not self.main:
+            return
+        config = _without_private_parts(running_parser().get())
+        private = PrivateFolder(self.path)
+        if self.resuming:
+            self._refuse_other_config(private, config)
+        for name, content in (("versions", versions()), ("config", redact(config))):
+            write_json(self.path / f"{name}.json", content, name, indent=2)
+        write_json(private.path / "config.json", config, "the configuration", indent=2)
+        write_json(self._run, {"format": _FORMAT, "kind": self.kind, "status": "running"}, "run.json", indent=2)
+
+    def finish(self) -> None:
+        """Mark the run as complete."""
+        if self.main:
+            write_json(self._run, {**self._state(), "status": "complete"}, "run.json", indent=2)
+
+    def _state(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._run.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            raise RunFolderError("run.json in output_dir cannot be read; choose a new folder") from None
+
+    def _refuse_other_config(self, private: PrivateFolder, config: Mapping[str, Any]) -> None:
+        try:
+            before = json.loads((private.path / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise RunFolderError("private/config.json in output_dir cannot be read; choose a new folder") from None
+        now = json.loads(json.dumps(config))
+        other = [k for k in sorted({*before, *now} - {*_FREE_KEYS}) if before.get(k) != now.get(k)]
+        if other:
+            raise RunFolderError(
+                f"the run in output_dir was started with another {', '.join(other)}; resume it with the same keys, or "
+                "choose a new output_dir (and init_weights, to start from its weights)"
+            )
+
+
+def _without_private_parts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config as JSON keeps it, without the bundle's metadata; folders made absolute, to compare and to keep."""
+    own = {key: value for key, value in config.items() if key != ConfigParser.meta_key}
+    for key in ("dataset_dir", "source_dir", "init_weights"):
+        value = own.get(key)
+        if isinstance(value, str) and not value.startswith(("$", "@")):
+            own[key] = ",".join(os.path.abspath(part) for part in value.split(","))
+        elif isinstance(value, list):
+            own[key] = [os.path.abspath(part) for part in value]
+    return dict(json.loads(json.dumps(own, default=str)))
+
+
+def redact(value: Any, key: str = "") -> Any:
+    """Replace every path in a config by a placeholder: keys that hold paths, and whatever looks like one."""
+    if isinstance(value, dict):
+        return {name: redact(item, name) for name, item in value.items()}
+    if isinstance(value, list) and not key.endswith("_dir"):
+        return [redact(item) for item in value]
+    if value is None or (isinstance(value, str) and value.startswith(("$", "@"))):
+        return value
+    if key.endswith(("_dir", "_root")) or key == "init_weights":
+        return _PLACEHOLDER
+    if isinstance(value, str) and (os.path.isabs(value) or value.startswith(("~", "./", "../")) or ":\\" in value):
+        return _PLACEHOLDER
+    return value
