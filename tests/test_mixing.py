@@ -22,8 +22,7 @@ TRANSPARENCIES = st.floats(0, 1)
 MATCHES = st.sampled_from([None, "mean_std", "histogram"])
 PLAIN = {"match": None, "renormalize": False}
 
-settings.register_profile("mixing", max_examples=40, deadline=None)
-settings.load_profile("mixing")
+LAW = settings(max_examples=40, deadline=None)  # no deadline: a busy machine is no broken law
 
 
 def image(seed: int, shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -43,12 +42,14 @@ def moments(x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     return flat.mean(1), flat.std(1)
 
 
+@LAW
 @given(SEEDS, SHAPES, TRANSPARENCIES)
 def test_unmatched_blend_is_the_weighted_sum(seed, shape, t):
     x, s = pair(seed, shape)
     np.testing.assert_allclose(blend(x, s, t, **PLAIN).numpy(), t * x.numpy() + (1 - t) * s.numpy(), rtol=1e-12)
 
 
+@LAW
 @given(SEEDS, SHAPES, TRANSPARENCIES, st.floats(-3, 3), st.floats(-3, 3))
 def test_unmatched_blend_is_linear_in_both_images(seed, shape, t, a, b):
     (x1, s1), (x2, s2) = pair(seed, shape), pair(seed ^ 1, shape)
@@ -57,18 +58,21 @@ def test_unmatched_blend_is_linear_in_both_images(seed, shape, t, a, b):
     torch.testing.assert_close(together, apart, rtol=1e-9, atol=1e-9)
 
 
+@LAW
 @given(SEEDS, SHAPES, MATCHES, st.booleans(), st.sampled_from(FLOATS + INTEGERS))
 def test_transparency_of_one_returns_the_target(seed, shape, match, renormalized, dtype):
     x, s = pair(seed, shape, dtype)
     torch.testing.assert_close(blend(x, s, 1, match=match, renormalize=renormalized), x, rtol=0, atol=0)
 
 
+@LAW
 @given(SEEDS, SHAPES, st.sampled_from(FLOATS + INTEGERS))
 def test_transparency_of_zero_returns_the_unmatched_source(seed, shape, dtype):
     x, s = pair(seed, shape, dtype)
     torch.testing.assert_close(blend(x, s, 0.0, **PLAIN), s, rtol=0, atol=0)
 
 
+@LAW
 @given(SEEDS, SHAPES, TRANSPARENCIES, MATCHES, st.sampled_from([(torch.float64, 1e-8), (torch.float32, 1e-4)]))
 def test_blend_has_the_mean_and_deviation_of_the_target(seed, shape, t, match, precision):
     dtype, tolerance = precision
@@ -77,6 +81,7 @@ def test_blend_has_the_mean_and_deviation_of_the_target(seed, shape, t, match, p
         np.testing.assert_allclose(got, wanted, rtol=tolerance)
 
 
+@LAW
 @given(SEEDS, SHAPES, st.sampled_from(["mean_std", "histogram"]), st.floats(0.01, 100), st.floats(-1000, 1000))
 def test_matched_source_has_the_targets_intensities_whatever_its_own_scale(seed, shape, match, gain, offset):
     x, s = pair(seed, shape)
@@ -86,6 +91,7 @@ def test_matched_source_has_the_targets_intensities_whatever_its_own_scale(seed,
     torch.testing.assert_close(matched, match_intensity(s, x, match), rtol=1e-6, atol=1e-6)
 
 
+@LAW
 @given(SEEDS, SHAPES, TRANSPARENCIES, MATCHES, st.floats(0.1, 10), st.floats(-100, 100))
 def test_matched_blend_follows_the_scale_of_the_target(seed, shape, t, match, gain, offset):
     x, s = pair(seed, shape)
@@ -95,6 +101,7 @@ def test_matched_blend_follows_the_scale_of_the_target(seed, shape, t, match, ga
     )
 
 
+@LAW
 @given(SEEDS, SHAPES, MATCHES, st.booleans(), st.sampled_from(["number", "per image", "shared map", "map"]))
 def test_batch_equals_a_loop_over_its_images(seed, shape, match, renormalized, kind):
     random = np.random.RandomState(seed)
@@ -109,6 +116,7 @@ def test_batch_equals_a_loop_over_its_images(seed, shape, match, renormalized, k
         torch.testing.assert_close(got, blend(x, s, weight, **options), rtol=1e-9, atol=1e-9)
 
 
+@LAW
 @given(SEEDS, SHAPES)
 def test_map_weighs_each_pixel(seed, shape):
     x, s = pair(seed, shape)
@@ -117,6 +125,7 @@ def test_map_weighs_each_pixel(seed, shape):
     torch.testing.assert_close(blend(x, s, t.numpy(), **PLAIN), blend(x, s, t, **PLAIN))
 
 
+@LAW
 @given(SEEDS, SHAPES)
 def test_histogram_matching_agrees_with_scikit_image_where_no_values_are_equal(seed, shape):
     x, s = pair(seed, shape)
@@ -124,6 +133,7 @@ def test_histogram_matching_agrees_with_scikit_image_where_no_values_are_equal(s
     np.testing.assert_allclose(match_intensity(s, x, "histogram"), expected, rtol=1e-12)
 
 
+@LAW
 @given(SEEDS, SHAPES, st.integers(1, 5))
 def test_histogram_matching_keeps_equal_values_equal(seed, shape, levels):
     x = image(seed, shape)

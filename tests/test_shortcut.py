@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +55,8 @@ def written_targets() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def chest_x_rays() -> torch.Tensor:
-    if "MIXSSL_TEST_DATA" not in os.environ:
-        pytest.skip("MIXSSL_TEST_DATA does not name the folder of real data")
-    with np.load(Path(os.environ["MIXSSL_TEST_DATA"]) / "pneumoniamnist.npz") as data:
+def chest_x_rays(provided_data: Path) -> torch.Tensor:
+    with np.load(provided_data / "pneumoniamnist.npz") as data:
         return torch.as_tensor(data["train_images"][:IMAGES, None].astype(np.float64) / 255)
 
 
