@@ -10,7 +10,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from monai_mixssl.errors import ConfigError, DataError, TrainingError
+from monai_mixssl.errors import ConfigError, DataError, TrainingError  # noqa: F401 (named in the statements below)
 from monai_mixssl.workflows.last_line import sentence_for
 
 DISK_FULL = (
@@ -116,7 +116,7 @@ ENDINGS = {
     "ours": ("from monai_mixssl.errors import DataError\nraise DataError('what to do')", 1, "what to do"),
     "wrapped": (
         "from monai_mixssl.errors import DataError\n"
-        "try:\n  raise DataError('what to do')\nexcept DataError as e:\n  raise RuntimeError('Failed to evaluate') from e",
+        "try:\n  raise DataError('what to do')\nexcept DataError as e:\n  raise RuntimeError('Failed') from e",
         1,
         "what to do",
     ),
@@ -124,6 +124,12 @@ ENDINGS = {
         "from monai_mixssl.errors import DataError\nfrom monai.data import DataLoader, Dataset\n"
         "def fail(x):\n  raise DataError('what to do')\n"
         "list(DataLoader(Dataset([1, 2], fail), num_workers=1, persistent_workers=True))",
+        1,
+        "what to do",
+    ),
+    "semaphore": (
+        "from multiprocessing import get_context\nfrom monai_mixssl.errors import DataError\n"
+        "lock = get_context('spawn').Lock()\nraise DataError('what to do')",
         1,
         "what to do",
     ),
@@ -169,6 +175,18 @@ raise DataError("what to do")
     assert "leaked shared_memory" in ended.err  # the noise is real
     assert ended.last_line == "monai-mixssl: error: what to do"
     assert ended.out == "on stdout\n"
+
+
+def test_a_progress_bar_is_closed_before_the_sentence(command: object, tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(
+        INSTALL
+        + "import tqdm\nfrom monai_mixssl.errors import DataError\n"
+        + "bar = tqdm.tqdm(range(3), desc='epoch')\nraise DataError('what to do')"
+    )
+    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]
+    assert "epoch:   0%" in ended.err
+    assert ended.last_line == "monai-mixssl: error: what to do"
 
 
 def test_an_error_that_nobody_foresaw_keeps_its_traceback_and_names_its_type(command: object, tmp_path: Path) -> None:

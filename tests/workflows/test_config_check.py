@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
+
+from monai_mixssl.errors import ConfigError
+from monai_mixssl.workflows import config_check, values
+from monai_mixssl.workflows.config_check import check_config, refuse_unknown_arguments, refuse_unknown_keys
+
+TOY: dict[str, Any] = {
+    "imports": ["$import monai_mixssl.workflows as mixssl", "$from monai_mixssl.workflows import values"],
+    "bundle_root": ".",
+    "dataset_dir": None,
+    "resume": False,
+    "max_epochs": 2,
+    "patch": [8, 8],
+    "rules": "$dict(resume=values.boolean, max_epochs=values.integer(1), patch=values.size)",
+    "train": {
+        "dataset": {"_target_": "Dataset", "data": "$list(range(4))"},
+        "dataloader": {"_target_": "DataLoader", "dataset": "@train#dataset", "batch_size": 2},
+        "weights": {"image": 1, "number": 2},
+        "total": "$sum(@train#weights.values())",
+    },
+    "initialize": ["$mixssl.check_config(@rules)"],
+    "pretrain": ["$print('used', [@resume, @max_epochs, @patch, @train#total, len(@train#dataloader)])"],
+    "finalize": ["$print('finalized')"],
+}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that is run in no time."""
+    root = tmp_path_factory.mktemp("toy")
+    (root / "configs").mkdir()
+    (root / "configs" / "train.json").write_text(json.dumps(TOY))
+    (root / "configs" / "metadata.json").write_text(json.dumps({"version": "0.1.0"}))
+    return root
+
+
+def run(command: Any, bundle: Path, *overrides: str, run_id: str = "pretrain") -> Any:
+    return command(
+        *("monai.bundle", "run", run_id, "--config_file", "configs/train.json", "--logging_file", "False", *overrides),
+        cwd=bundle,
+    )
+
+
+REFUSED = {
+    ("--max_epoch", "5"): "unknown key 'max_epoch'; did you mean 'max_epochs'?",
+    ("--train#totals", "5"): "unknown key 'train#totals'; did you mean 'total'?",
+    ("--train#dataloader#num_worker", "1"): "unknown key 'train#dataloader#num_worker'; did you mean 'num_workers'?",
+    ("--resume", "no"): "resume must be true or false, not 'no'",
+}
+
+
+@pytest.mark.parametrize("overrides", REFUSED, ids=lambda given: given[0])
+def test_a_run_with_a_bad_override_ends_with_one_sentence(
+    overrides: tuple[str, str], command: Any, bundle: Path
+) -> None:
+    ended = run(command, bundle, *overrides)
+    assert ended.status == 1
+    assert ended.last_line == f"monai-mixssl: error: {REFUSED[overrides]}"
+    assert "used" not in ended.out
+
+
+@pytest.mark.parametrize(("word", "result"), [("false", "False"), ("1", "True")])
+def test_a_boolean_from_the_command_line_is_what_it_says(word: str, result: str, command: Any, bundle: Path) -> None:
+    ended = run(command, bundle, "--resume", word, "--max_epochs", "'7'", "--patch", "8,4")
+    assert ended.status == 0, ended.err
+    assert f"used [{result}, 7, [8, 4], 3, 2]\nfinalized\n" in ended.out
+
+
+def test_the_real_command_refuses_a_misspelt_override(bundle: Path) -> None:
+    argv = ["-m", "monai.bundle", "run", "pretrain", "--config_file", "configs/train.json", "--max_epoch", "5"]
+    ended = subprocess.run([sys.executable, *argv], cwd=bundle, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == ("monai-mixssl: error: unknown key 'max_epoch'; did you mean 'max_epochs'?")
+
+
+def test_a_misspelt_run_id_is_refused_before_anything_runs(command: Any, bundle: Path) -> None:
+    ended = run(command, bundle, run_id="pretrian")
+    assert ended.status == 1
+    assert ended.last_line == "monai-mixssl: error: the config has no 'pretrian' to run; did you mean 'pretrain'?"
+
+
+def test_a_workflow_that_is_only_initialized_needs_no_run_id(bundle: Path) -> None:
+    workflow = ConfigWorkflow(str(bundle / "configs" / "train.json"), logging_file=False)
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("resume") is False
+
+
+def test_what_experiment_tracking_adds_is_not_refused(command: Any, bundle: Path) -> None:
+    ended = run(command, bundle, "--tracking", "mlflow", "--experiment_name", "x", "--run_name", "y")
+    assert ended.status == 0, ended.err
+    assert "used" in ended.out
+
+
+def checked(config: dict[str, Any], **kwargs: Any) -> ConfigParser:
+    """A config after its own check."""
+    parser = ConfigParser(
+        deepcopy(config) | {"initialize": ["$check()"]}, globals={"check": lambda: check_config(**kwargs)}
+    )
+    parser.parse()
+    parser.get_parsed_content("initialize::0")
+    parser.ref_resolver.remove_resolved_content("initialize::0")
+    return parser
+
+
+def test_references_see_the_checked_value_at_any_depth() -> None:
+    config = {"flag": "false", "a": "@flag", "b": {"c": ["$not @a"]}, "go": ["$@b#c#0"]}
+    parser = checked(config, rules={"flag": values.boolean})
+    assert parser.get_parsed_content("a") is False
+    assert parser.get_parsed_content("go::0") is True
+
+
+def test_checking_twice_changes_nothing() -> None:
+    parser = checked({"flag": "false", "go": ["$@flag"]}, rules={"flag": values.boolean})
+    again = checked({"flag": parser["flag"], "go": ["$@flag"]}, rules={"flag": values.boolean})
+    assert again["flag"] is parser["flag"] is False
+
+
+def test_an_expression_is_left_to_be_evaluated_later() -> None:
+    parser = checked({"flag": "$undefined_yet()", "go": ["$@flag"]}, rules={"flag": values.boolean})
+    assert parser["flag"] == "$undefined_yet()"
+
+
+def test_a_rule_without_a_key_in_the_config_is_no_complaint() -> None:
+    checked({}, rules={"flag": values.boolean})
+
+
+def test_keys_are_checked_together_once_each_has_passed() -> None:
+    seen = []
+    checked({"flag": "1", "go": ["$@flag"]}, rules={"flag": values.boolean}, together=lambda c: seen.append(c["flag"]))
+    assert seen == [True]
+
+
+def test_a_check_outside_a_config_says_where_it_belongs() -> None:
+    with pytest.raises(ConfigError, match="'initialize' list"):
+        check_config()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"key": 1, "go": ["$@key"]},
+        {"key": 1, "other": "@key", "go": ["$@other"]},
+        {"key": {"deep": [1, 2]}, "go": ["$@key#deep#0"]},
+        {"key": {"deep": {"deeper": 1}}, "go": ["$@key::deep::deeper"]},
+        {"key": {"any": 1, "thing": 2}, "go": ["$print(@key)"]},
+        {"key": {"any": 1}, "made": {"_target_": "builtins.dict", "_requires_": "@key"}, "go": ["$@made"]},
+        {"section": {"a": 1, "b": "@section#a"}, "go": ["$@section#b"]},
+        {"train": {"trainer": 1, "dataset": 2, "handlers": []}, "network_def": 1},
+        {"_meta_": {"version": "0.1.0", "anything": {"goes": "here"}}},
+        {"evaluate": ["$1", "$2"]},
+        {"run_name": "x", "tracking_uri": "y", "output_dir": "z", "save_execute_config": False},
+    ],
+)
+def test_what_is_used_passes(config: dict[str, Any]) -> None:
+    refuse_unknown_keys(config | {"imports": ["$import os"], "initialize": ["$1"], "finalize": ["$2"]})
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"key": 1, "kex": 2, "go": ["$@key"]}, "unknown key 'kex'; did you mean 'key'?"),
+        ({"key": 1}, "unknown key 'key'; nothing in the config uses it, so leave it out"),
+        ({"key": [], "go": ["$1"]}, "unknown key 'key'; nothing in the config uses it, so leave it out"),
+        (
+            {"key": "a@other", "other": 1, "go": ["$@key"]},
+            "unknown key 'other'; nothing in the config uses it, so leave it out",
+        ),
+        ({"self": {"a": 1, "b": "@self#a"}}, "unknown key 'self'; nothing in the config uses it, so leave it out"),
+        ({"train": {"trainer": 1, "trainr": 2}}, "unknown key 'train#trainr'; did you mean 'trainer'?"),
+        (
+            {"a": {"b": {"c": 1, "xyz": 2}}, "go": ["$@a#b#c"]},
+            "unknown key 'a#b#xyz'; nothing in the config uses it, so leave it out",
+        ),
+        (
+            {"max_epochs_": 1, "go": ["$@max_epochs", "$1"], "max_epochs": 1},
+            "unknown key 'max_epochs_'; did you mean 'max_epochs'?",
+        ),
+    ],
+)
+def test_what_is_used_by_nothing_is_refused(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        refuse_unknown_keys(config)
+    assert str(error.value) == message
+
+
+def test_a_single_expression_can_be_run_where_the_workflow_names_it() -> None:
+    refuse_unknown_keys({"go": "$1"}, entry_ids=("initialize", "go", "finalize"))
+    with pytest.raises(ConfigError, match="unknown key 'go'"):
+        refuse_unknown_keys({"go": "$1"})
+
+
+@pytest.mark.parametrize(
+    "component",
+    [
+        {"_target_": "Dataset", "data": [1], "_disabled_": True, "_requires_": [], "_desc_": "x", "_mode_": "default"},
+        {"_target_": "DataLoader", "dataset": [1], "num_workers": 0, "shuffle": True},  # torch's, through MONAI's
+        {"_target_": "LoadImaged", "keys": "image", "prune_meta_sep": " "},  # its **kwargs go to the reader
+        {"_target_": "builtins.dict", "anything": 1},
+        {"_target_": "torch.optim.AdamW", "params": [], "lr": 1},
+        {"_target_": "$some.expression", "anything": 1},
+        {"_target_": "no.such.module", "anything": 1},
+        {"_target_": "monai_mixssl.engines.MixSSLTrainer", "max_epochs": 1, "train_handlers": []},  # its parent's
+    ],
+    ids=lambda c: c["_target_"],
+)
+def test_arguments_that_are_taken_pass(component: dict[str, Any]) -> None:
+    refuse_unknown_arguments(ConfigParser({"a": [{"b": component}]}))
+
+
+@pytest.mark.parametrize(
+    ("component", "message"),
+    [
+        ({"_target_": "Dataset", "datta": [1]}, "unknown key 'a#0#b#datta'; did you mean 'data'?"),
+        ({"_target_": "DataLoader", "num_worker": 1}, "unknown key 'a#0#b#num_worker'; did you mean 'num_workers'?"),
+        ({"_target_": "torch.optim.AdamW", "xyz": 1}, "unknown key 'a#0#b#xyz'; AdamW takes no such argument"),
+        (
+            {"_target_": "monai_mixssl.engines.MixSSLTrainer", "max_epoch": 1},
+            "unknown key 'a#0#b#max_epoch'; did you mean 'max_epochs'?",
+        ),
+    ],
+)
+def test_arguments_that_are_not_taken_are_refused(component: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        refuse_unknown_arguments(ConfigParser({"a": [{"b": component}]}))
+    assert str(error.value) == message
+
+
+def test_the_handlers_that_tracking_adds_pass() -> None:
+    handlers = {name: handler for name, handler in DEFAULT_MLFLOW_SETTINGS["configs"].items() if "er" in name[-2:]}
+    assert handlers
+    refuse_unknown_arguments(ConfigParser({"handlers": list(deepcopy(handlers).values())}))
+
+
+def test_the_check_leaves_the_table_of_short_names_to_monai() -> None:
+    parser = ConfigParser({"a": {"_target_": "Dataset", "data": []}})
+    config_check.refuse_unknown_arguments(parser)
+    assert parser.locator._components_table is None
