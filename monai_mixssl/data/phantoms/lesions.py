@@ -56,7 +56,7 @@ def draw_findings(slices: int, lesion: bool, rng: np.random.RandomState) -> list
     for first in range(-rng.randint(_SLAB), slices, _SLAB):
         span = range(max(first, 0), min(first + _SLAB, slices))
         for number in range(rng.randint(1, 3)):
-            radius, stretch = rng.uniform(18.0, 25.0), rng.uniform(0.85, 1.15)
+            radius, stretch = rng.uniform(15.0, 21.0), rng.uniform(0.85, 1.15)
             contrast = rng.uniform(0.6, 1.0) * (1.0, -1.0)[rng.randint(2)]
             axes, angle = (radius * stretch, radius / stretch), rng.uniform(0.0, 2.0 * np.pi)
             for _ in range(20):  # findings may not overlap; one that finds no place is left out
