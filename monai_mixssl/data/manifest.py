@@ -43,7 +43,10 @@ class PreparedData:
 
     @property
     def train(self) -> list[dict[str, Any]]:
-        """Datalist for training: {"image": id} in 3D, {"image": id, "slice": number} in 2D, a slice per entry."""
+        """Datalist for training: {"image": id, "id": id}, in 2D with "slice": number, a slice per entry.
+
+        The transforms replace "image" by what they load; "id" stays, for messages and tables.
+        """
         return self._items("training")
 
     @property
@@ -62,9 +65,9 @@ class PreparedData:
             if record["split"] != split:
                 continue
             if self.settings.spatial_dims == 3:
-                items.append({"image": image_id})
+                items.append({"image": image_id, "id": image_id})
             else:
-                items.extend({"image": image_id, "slice": number} for number in range(record["shape"][0]))
+                items.extend({"image": image_id, "id": image_id, "slice": k} for k in range(record["shape"][0]))
         return items
 
 
