@@ -99,7 +99,7 @@ def ring_share(plane: np.ndarray) -> float:
         regions, count = ndimage.label(signed < -80.0)
         for core in (regions == n for n in range(1, count + 1)):
             if core.sum() >= 30:
-                near, far = (ndimage.binary_dilation(core, iterations=i) for i in (3, 5))
+                near, far = (ndimage.binary_dilation(core, iterations=i) for i in (2, 4))
                 best = max(best, float((signed > 150.0)[far & ~near].mean()))
     return best
 
