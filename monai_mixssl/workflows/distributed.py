@@ -42,7 +42,7 @@ def end_processes() -> None:
         dist.destroy_process_group()
 
 
-def distribute(network: nn.Module, device: torch.device) -> DistributedDataParallel:
+def distribute(network: nn.Module, device: torch.device | str) -> DistributedDataParallel:
     """Wrap a network so that all processes step together.
 
     Batch normalisation takes its statistics over all processes on GPUs. On CPUs torch has no such layer: each process
@@ -55,6 +55,7 @@ def distribute(network: nn.Module, device: torch.device) -> DistributedDataParal
     Returns:
         The wrapped network, on the device.
     """
+    device = torch.device(device)
     if device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return DistributedDataParallel(network.to(device), device_ids=[device] if device.type == "cuda" else None)

@@ -38,8 +38,15 @@ def run_data(dataset_dir: str | Sequence[str] | None, folder: RunFolder, **setti
         if dataset_dir is None:
             dataset_dir = _phantoms(folder)
         given = dataset_dir if isinstance(dataset_dir, str) else list(dataset_dir)
-        data = prepare_data(given, folder.path, resume=folder.resuming, report=print, **settings)
-        print(data.summary, flush=True)
+        said: list[str] = []
+
+        def report(text: str) -> None:
+            said.append(text.partition("\n")[2])
+            print(text, flush=True)
+
+        data = prepare_data(given, folder.path, resume=folder.resuming, report=report, **settings)
+        if data.summary.partition("\n")[2] not in said:  # preparing has left out more than the scan did
+            print(data.summary, flush=True)
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
     return load_prepared(folder.path) if data is None else data

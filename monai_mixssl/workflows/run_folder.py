@@ -88,7 +88,9 @@ class RunFolder:
         with disk_errors("the output folder"):
             self.path.mkdir(parents=True, exist_ok=True)
             foreign = {entry.name for entry in self.path.iterdir()} - _LAYOUT
-        if self._run.is_file() and not resume:
+        # a run that never came to its first checkpoint has nothing to lose: it may have failed on a key just corrected
+        begun = self._run.is_file() and (self.last_iteration > 0 or self._state()["status"] == "complete")
+        if begun and not resume:
             raise RunFolderError("output_dir holds another run; go on with it by --resume True, or choose a new folder")
         if foreign and not self._run.is_file():
             raise RunFolderError("output_dir is not empty and holds no run; choose a new or an empty folder")

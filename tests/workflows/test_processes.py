@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two processes with gloo, started by torchrun, against one process with the same global batch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from bundle_runs import SMALL, command, run
+
+from monai_mixssl.data.phantoms import write_phantoms
+from monai_mixssl.handlers import read_log
+
+TORCHRUN = ("torchrun", "--standalone", "--nproc_per_node=2")
+CONFIGS = "['configs/train.json','configs/multi_gpu_train.json']"
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    return write_phantoms(tmp_path_factory.mktemp("scans"), patients=5, image_size=32, slices=4)
+
+
+def two_processes(**keys):
+    arguments = [part for key, value in keys.items() for part in (f"--{key}", str(value))]
+    done = command("pretrain", "--config_file", CONFIGS, *arguments, launcher=TORCHRUN)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def validations(folder):
+    return [line for line in read_log(folder / "log.jsonl") if line["event"] == "validation"]
+
+
+def test_with_a_batch_independent_norm_two_processes_step_as_one(scans, tmp_path):
+    # 16 training slices are one step an epoch, so that every step is followed by a validation
+    keys = {**SMALL, "dataset_dir": scans, "max_epochs": 4, "norm": ["group", {"num_groups": 4}]}
+    assert run(output_dir=tmp_path / "one", **{**keys, "batch_size": 16}) == 0
+    two_processes(output_dir=tmp_path / "two", **{**keys, "batch_size": 8})
+
+    one, two = validations(tmp_path / "one"), validations(tmp_path / "two")
+    assert [line["iteration"] for line in one] == [line["iteration"] for line in two] == [1, 2, 3, 4]
+    for alone, together in zip(one, two, strict=True):
+        for name in ("val_loss", "val_reconstruction_loss", "val_transparency_loss", "transparency_r2", "blend_ssim"):
+            assert together[name] == pytest.approx(alone[name], abs=1e-4), (alone["iteration"], name)
+    weights = [safetensors.torch.load_file(tmp_path / name / "encoder.safetensors") for name in ("one", "two")]
+    assert weights[0].keys() == weights[1].keys()
+    assert max(float((weights[0][k].float() - weights[1][k].float()).abs().max()) for k in weights[0]) <= 1e-4
+    for name in ("one", "two"):  # the first process alone writes
+        assert len(list((tmp_path / name / "tensorboard").iterdir())) == 1
+        assert json.loads((tmp_path / name / "run.json").read_text())["status"] == "complete"
+
+
+def test_with_batch_norm_two_processes_come_close_to_one(scans, tmp_path):
+    # on CPUs each process takes batch statistics of its own half: close, not equal
+    keys = {**SMALL, "dataset_dir": scans, "max_epochs": 12, "val_interval": 12}
+    assert run(output_dir=tmp_path / "one", **{**keys, "batch_size": 8}) == 0
+    two_processes(output_dir=tmp_path / "two", **{**keys, "batch_size": 4})
+    alone, together = (validations(tmp_path / name)[-1]["val_loss"] for name in ("one", "two"))
+    assert together == pytest.approx(alone, rel=0.25)
+
+
+def test_the_config_for_several_processes_says_that_it_needs_torchrun(tmp_path):
+    done = command("pretrain", "--config_file", CONFIGS, "--output_dir", str(tmp_path / "run"))
+    assert done.returncode != 0
+    assert "torchrun --nproc_per_node" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 1, reason="needs a CUDA GPU")
+def test_on_gpus_batch_norm_is_synchronised(scans, tmp_path):
+    from monai_mixssl.networks import MixSSLNet
+
+    network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(MixSSLNet())
+    assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in network.modules())
