@@ -42,7 +42,9 @@ def end_processes() -> None:
         dist.destroy_process_group()
 
 
-def distribute(network: nn.Module, device: torch.device | str) -> DistributedDataParallel:
+def distribute(
+    network: nn.Module, device: torch.device | str, memory_format: torch.memory_format = torch.preserve_format
+) -> DistributedDataParallel:
     """Wrap a network so that all processes step together.
 
     Batch normalisation takes its statistics over all processes on GPUs. On CPUs torch has no such layer: each process
@@ -51,6 +53,7 @@ def distribute(network: nn.Module, device: torch.device | str) -> DistributedDat
     Args:
         network: the network.
         device: this process's device.
+        memory_format: layout of the weights.
 
     Returns:
         The wrapped network, on the device.
@@ -58,4 +61,5 @@ def distribute(network: nn.Module, device: torch.device | str) -> DistributedDat
     device = torch.device(device)
     if device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    return DistributedDataParallel(network.to(device), device_ids=[device] if device.type == "cuda" else None)
+    network.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]  # torch's stubs lack the layout
+    return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
