@@ -6,6 +6,7 @@ from __future__ import annotations
 from monai_mixssl.data.shares import rank_share, spread
 from monai_mixssl.handlers import RandomState, scalars
 from monai_mixssl.workflows.announce import announce
+from monai_mixssl.workflows.before_work import check_before_work
 from monai_mixssl.workflows.config_check import check_config
 from monai_mixssl.workflows.distributed import distribute, end_processes, start_processes
 from monai_mixssl.workflows.final_validation import final_validation
@@ -27,6 +28,7 @@ __all__ = [
     "RunRecord",
     "announce",
     "bundle_root",
+    "check_before_work",
     "check_config",
     "check_pretrain_keys",
     "distribute",

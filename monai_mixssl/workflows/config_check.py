@@ -65,7 +65,8 @@ def check_config(
         hint = nearest(str(workflow.run_id), run_ids) or f"; choose one of: {', '.join(run_ids)}"
         raise ConfigError(f"the config has no '{workflow.run_id}' to run{hint}")
     ids = () if workflow is None else (workflow.init_id, workflow.run_id, workflow.final_id)
-    refuse_unknown_keys(parser.get(), entry_ids=ids)
+    # an override deep inside (train#trainer#max_grad_norm) may take the place of the one use of a key of the config
+    refuse_unknown_keys(parser.get(), entry_ids=(*ids, *(rules or ())))
     refuse_unknown_arguments(parser)
     apply_rules(parser.get(), rules or {})
     if together is not None:
@@ -137,7 +138,8 @@ def refuse_unknown_keys(config: Mapping[str, Any], entry_ids: tuple[str, ...] = 
 
     Args:
         config: a parsed config, ids normalised by MONAI.
-        entry_ids: what the workflow initializes, runs and finalizes.
+        entry_ids: what is in use without a reference: what the workflow initializes, runs and finalizes, and keys that
+            a rule stands for.
 
     Raises:
         ConfigError: naming the first such key and the known one nearest to it.

@@ -60,8 +60,8 @@ class RunFolder:
 
     Args:
         path: the folder; made where it does not exist. Relative to the working directory.
-        resume: go on with the run that the folder holds. An empty folder begins a new run either way, so that a job
-            that may be interrupted at any time can always be started with ``--resume True``.
+        resume: go on with the run that the folder holds. An empty folder, or a run without a checkpoint, begins anew
+            either way, so that a job that may be interrupted at any time can always be started with ``--resume True``.
         main: whether this process writes (the first of several).
         kind: what kind of run this is, ``"pretraining"`` or ``"inference"``.
 
@@ -82,14 +82,14 @@ class RunFolder:
         self.log = self.path / "log.jsonl"
         self.encoder = self.path / "encoder.safetensors"
         self._run = self.path / "run.json"
-        self.resuming = resume and self._run.is_file()
+        # a run that never came to its first checkpoint has nothing to lose: it may have failed on a key just corrected
+        begun = self._run.is_file() and (self.last_iteration > 0 or self._state()["status"] == "complete")
+        self.resuming = resume and begun
         if not main:
             return
         with disk_errors("the output folder"):
             self.path.mkdir(parents=True, exist_ok=True)
             foreign = {entry.name for entry in self.path.iterdir()} - _LAYOUT
-        # a run that never came to its first checkpoint has nothing to lose: it may have failed on a key just corrected
-        begun = self._run.is_file() and (self.last_iteration > 0 or self._state()["status"] == "complete")
         if begun and not resume:
             raise RunFolderError("output_dir holds another run; go on with it by --resume True, or choose a new folder")
         if foreign and not self._run.is_file():

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every way to ask for what cannot be done: the real command ends with one sentence, before any long work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from bundle_runs import BUNDLE, SMALL
+
+from monai_mixssl.data.phantoms import write_phantoms
+from monai_mixssl.workflows.last_line import PREFIX
+
+NAMED = ("--workflow_name", "monai_mixssl.PretrainWorkflow")
+CONFIG = ("--config_file", "configs/train.json")
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    return write_phantoms(tmp_path_factory.mktemp("scans"), patients=4, image_size=32, slices=3)
+
+
+@pytest.fixture(scope="module")
+def pretrain(command) -> Any:
+    """``pretrain(spelling, key=value, …)``: the bundle command, small unless the keys say otherwise."""
+
+    def run(spelling: tuple[str, ...] = CONFIG, run_id: str = "pretrain", **keys: Any) -> Any:
+        given = {**SMALL, "max_epochs": 1, **keys}
+        overrides = [part for key, value in given.items() if value is not ... for part in (f"--{key}", str(value))]
+        return command("monai.bundle", "run", run_id, *spelling, *overrides, cwd=BUNDLE)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(pretrain, scans, tmp_path_factory) -> dict[str, Any]:
+    """The keys of a run that is complete."""
+    keys = {"dataset_dir": scans, "output_dir": tmp_path_factory.mktemp("finished") / "run"}
+    ended = pretrain(**keys)
+    assert ended.status == 0, ended.err
+    return keys
+
+
+def refused(ended: Any, *parts: str) -> None:
+    """One sentence, the last line on stderr, that holds every part; and nothing long was begun."""
+    assert ended.status == 1, ended.err[-2000:]
+    assert ended.last_line.startswith(PREFIX), ended.err[-2000:]
+    assert ended.err.count(PREFIX) == 1
+    assert "Traceback" not in ended.err
+    for part in parts:
+        assert part in ended.last_line
+    assert "Training" not in ended.out
+
+
+# keys, and what the sentence must say: what was wrong, and what to do
+KEYS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "a misspelt key": ({"max_epoch": 5}, ("unknown key 'max_epoch'", "'max_epochs'")),
+    "a misspelt argument": ({"train#trainer#max_epoch": 5}, ("unknown key 'train#trainer#max_epoch'", "'max_epochs'")),
+    "an unknown backbone": ({"backbone": "resnet10_s8_tin"}, ("backbone", "did you mean 'resnet10_s8_thin'?")),
+    "a far backbone": ({"backbone": "vgg"}, ("backbone", "'vgg'", "resnet18")),
+    "an unknown source": ({"source": "dead_leafs"}, ("source", "did you mean 'dead_leaves'?")),
+    "an unknown device": ({"device": "cuda:99"}, ("device", "cpu", "not 'cuda:99'")),
+    "a transparency above 1": ({"transparency": 1.5}, ("transparency", "[0, 1]", "1.5")),
+    "a range below 0": ({"transparency": "[-0.1,0.5]"}, ("transparency", "[0, 1]", "-0.1")),
+    "a range upside down": ({"transparency": "[0.8,0.2]"}, ("transparency", "smaller number first")),
+    "no boolean": ({"pictures": "yes"}, ("pictures must be true or false, not 'yes'",)),
+    "a patch too small": ({"patch_size": 16}, ("stride 8", "patch side 16", "patch to 32")),
+    "a stride too large": ({"backbone": "resnet18", "patch_size": 64}, ("stride 32", "patch side 64", "resnet18_s16")),
+    "a norm that is built in": ({"backbone": "resnet18", "patch_size": 128, "norm": "instance"}, ("norm", "leave")),
+    "a patch with too many axes": ({"patch_size": "[32,32,32]"}, ("patch_size has 3 axes and spatial_dims is 2",)),
+    "a source folder for nothing": ({"source_dir": "somewhere"}, ("source_dir", "set source to folder")),
+    "no source folder": ({"source": "folder"}, ("source_dir", "give the folder")),
+    "weights that are not there": ({"init_weights": "nowhere.safetensors"}, ("does not exist", "give the encoder")),
+}
+BOTH_SPELLINGS = ("a misspelt key", "a misspelt argument", "an unknown backbone", "no boolean", "a patch too small")
+
+
+@pytest.mark.parametrize(
+    ("case", "spelling"),
+    [(case, CONFIG) for case in KEYS] + [(case, NAMED) for case in BOTH_SPELLINGS],
+    ids=lambda value: {CONFIG: "config", NAMED: "named"}.get(value, value),
+)
+def test_a_key_that_cannot_be_used_is_refused_before_anything_is_written(case, spelling, pretrain, scans, tmp_path):
+    keys, parts = KEYS[case]
+    ended = pretrain(spelling, dataset_dir=scans, output_dir=tmp_path / "run", **keys)
+    refused(ended, *parts)
+    assert "scanning" not in ended.err
+    assert not (tmp_path / "run" / "run.json").exists()
+    assert not (tmp_path / "run" / "private").exists()
+
+
+def test_a_misspelt_run_id_is_refused(pretrain, scans, tmp_path):
+    refused(pretrain(run_id="pretrian", dataset_dir=scans, output_dir=tmp_path / "run"), "did you mean 'pretrain'?")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_source_folder_without_images_is_refused_before_the_scan(broken, pretrain, scans, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    if broken:
+        (tmp_path / "pictures" / "cat.png").write_bytes(b"no picture")
+    keys = {"source": "folder", "source_dir": tmp_path / "pictures"}
+    ended = pretrain(dataset_dir=scans, output_dir=tmp_path / "run", **keys)
+    refused(ended, "source folder", "1 unreadable" if broken else "no image files", "give a folder")
+    assert "scanning" not in ended.err
+    assert not (tmp_path / "run").exists()
+
+
+def one_nifti(folder: Path) -> None:
+    image = np.random.RandomState(0).rand(48, 48, 6).astype(np.float32)
+    nib.save(nib.Nifti1Image(image, np.eye(4)), folder / "doe_jane.nii.gz")
+
+
+def garbage(folder: Path) -> None:
+    (folder / "doe_jane.txt").write_text("no image")
+    (folder / "doe_jane.nii.gz").write_bytes(b"\x1f\x8b garbage")
+    (folder / "doe_jane.dcm").write_bytes(b"\0" * 128 + b"DICM garbage")
+
+
+DATA = {
+    "an empty folder": (lambda folder: None, ("Nothing usable was found among 0 files", "dataset_dir must hold")),
+    "garbage": (garbage, ("Nothing usable was found among 3 files", "excluded.jsonl")),
+    "one volume": (one_nifti, ("1 usable", "training and validation need one each", "give more data")),
+    "no folder": (lambda folder: folder.rmdir(), ("dataset_dir", "check the spelling")),
+}
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_data_that_cannot_be_trained_on_are_refused_by_a_sentence_without_names(case, pretrain, tmp_path):
+    fill, parts = DATA[case]
+    data = tmp_path / "doe_jane"
+    data.mkdir()
+    fill(data)
+    ended = pretrain(dataset_dir=data, output_dir=tmp_path / "run")
+    refused(ended, *parts)
+    assert "doe_jane" not in ended.last_line
+    if case == "garbage":
+        lines = [json.loads(line) for line in (tmp_path / "run" / "excluded.jsonl").read_text().splitlines()]
+        assert len(lines) == 3
+        assert all(line["reason"] for line in lines)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_first_attempt_that_failed_does_not_block_the_second(resume, pretrain, scans, tmp_path):
+    refused(pretrain(dataset_dir=tmp_path / "nowhere", output_dir=tmp_path / "run", resume=resume), "dataset_dir")
+    ended = pretrain(dataset_dir=scans, output_dir=tmp_path / "run", resume=resume)
+    assert ended.status == 0, ended.err
+    assert (tmp_path / "run" / "encoder.safetensors").exists()
+
+
+def test_the_folder_of_another_run_is_refused_and_left_as_it_is(pretrain, finished):
+    before = {path: path.read_bytes() for path in finished["output_dir"].rglob("*") if path.is_file()}
+    refused(pretrain(**finished), "output_dir holds another run", "--resume True", "new folder")
+    assert {path: path.read_bytes() for path in finished["output_dir"].rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_with_something_else_in_it_is_refused_and_left_as_it_is(pretrain, scans, tmp_path):
+    (tmp_path / "thesis.tex").write_text("dear reader")
+    refused(pretrain(dataset_dir=scans, output_dir=tmp_path), "output_dir is not empty", "choose a new")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"max_epochs": 2, "learning_rate": 0.5}, "another learning_rate, max_epochs"),
+        ({"patch_size": 48}, "another patch_size"),
+        ({"train#trainer#max_grad_norm": 3}, "another train"),
+    ],
+)
+def test_resuming_with_another_key_is_refused_by_name(changed, named, pretrain, finished):
+    refused(pretrain(**{**finished, **changed}, resume=True), named, "same keys", "choose a new output_dir")
