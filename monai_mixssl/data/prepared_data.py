@@ -126,7 +126,8 @@ def _split(
         )
     if val_fraction is not None:
         try:
-            _, validation, split_by = split_by_group(images, val_fraction, seed)
+            sizes = {record["id"]: _items(record, settings) for record in records}
+            _, validation, split_by = split_by_group(images, val_fraction, seed, sizes)
         finally:
             write_excluded(output, excluded)
         held_out = set(validation)
@@ -146,6 +147,11 @@ def _split(
         split_by=split_by,
         summary=summarize(images, excluded, "Using"),
     )
+
+
+def _items(record: dict[str, Any], settings: PrepareSettings) -> int:
+    """How many items of the datalist an image gives: a volume one in 3D, its slices in 2D."""
+    return int(record["shape"][0]) if settings.spatial_dims == 2 else 1
 
 
 def _resume(output: Path, settings: PrepareSettings, workers: int, progress: bool) -> PreparedData:

@@ -27,8 +27,9 @@ def validation_metrics(spatial_dims: int) -> dict[str, Metric]:
 
     Returns:
         ``val_loss``, ``val_reconstruction_loss``, ``val_transparency_loss``; ``transparency_r2`` (1 is perfect, 0 is
-        what the mean transparency reaches); ``reconstruction_ssim`` and ``blend_ssim`` (structural similarity to the
-        target of the reconstruction and of the blend as it was put in: the reconstruction's trivial answer).
+        what the mean transparency reaches, not a number for a single image); ``reconstruction_ssim`` and ``blend_ssim``
+        (structural similarity to the target of the reconstruction, and of the blend as it was put in: the
+        reconstruction's trivial answer).
     """
 
     def similarity(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
@@ -36,7 +37,7 @@ def validation_metrics(spatial_dims: int) -> dict[str, Metric]:
 
     # Ignite's Loss weighs each batch's mean by its number of images
     metrics: dict[str, Metric] = {f"val_{name}": Loss(_reported, output_transform=_loss_of(name)) for name in _LOSSES}
-    metrics["transparency_r2"] = R2Score(output_transform=_transparencies)
+    metrics["transparency_r2"] = _DefinedR2(output_transform=_transparencies)
     metrics["reconstruction_ssim"] = Loss(
         similarity, output_transform=lambda output: (output[Keys.PRED]["reconstruction"], output[Keys.LABEL]["image"])
     )
@@ -61,6 +62,15 @@ def structural_similarity(image: torch.Tensor, reference: torch.Tensor, spatial_
     metric = SSIMMetric(spatial_dims, data_range=1.0, win_size=window, reduction="none")
     values = torch.as_tensor(metric(image.float(), reference.float()))
     return values.reshape(len(reference), -1).mean(1)
+
+
+class _DefinedR2(R2Score):
+    """Ignite's R², but not a number where the true values do not vary, as with a single image: not a huge one."""
+
+    def compute(self) -> float:
+        r2 = float(super().compute())  # first: it sums over processes
+        variance = self._y_sq_sum / self._num_examples - (self._y_sum / self._num_examples) ** 2
+        return r2 if float(variance) > 1e-6 else float("nan")
 
 
 def _reported(loss: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

@@ -67,3 +67,20 @@ def test_too_little_data_is_an_error():
 def test_a_share_out_of_range_is_an_error(val_fraction):
     with pytest.raises(ConfigError, match="val_fraction"):
         split_by_group([image(number) for number in range(9)], val_fraction)
+
+
+def test_the_share_is_one_of_slices_not_of_patients():
+    # one series of 128 slices, three of 28, and twenty single images: a tenth of 232 slices
+    sizes = [128, 28, 28, 28] + [1] * 20
+    images = [image(number, patient=f"p{number}") for number in range(len(sizes))]
+    counts = {one.id: size for one, size in zip(images, sizes, strict=True)}
+    for seed in range(20):
+        train, validation, _ = split_by_group(images, 0.1, seed, counts)
+        assert len(train) + len(validation) == len(images)
+        assert 0.05 * 232 <= sum(counts[one] for one in validation) <= 0.2 * 232
+
+
+def test_of_groups_that_all_are_too_large_the_smallest_is_held_out():
+    images = [image(number, patient=f"p{number}") for number in range(3)]
+    counts = {one.id: size for one, size in zip(images, (50, 30, 40), strict=True)}
+    assert split_by_group(images, 0.05, 0, counts)[1] == [images[1].id]

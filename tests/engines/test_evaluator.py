@@ -62,3 +62,14 @@ def test_validation_twice_gives_the_same_numbers_and_leaves_the_weights(small_ru
     run.evaluator.run()
     assert first == run.evaluator.state.metrics
     assert all(torch.equal(a, b) for a, b in zip(before, run.network.state_dict().values(), strict=True))
+
+
+def test_r2_of_a_single_image_is_not_a_number_rather_than_a_huge_one(small_run):
+    run = small_run()
+    run.evaluator.state.epoch_length = 1
+    run.evaluator.data_loader = [
+        {k: v[:1] for k, v in batch.items()} for batch in [next(iter(run.evaluator.data_loader))]
+    ]
+    run.evaluator.run()
+    assert np.isnan(run.evaluator.state.metrics["transparency_r2"])
+    assert np.isfinite(run.evaluator.state.metrics["val_loss"])
