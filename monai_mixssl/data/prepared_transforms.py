@@ -40,8 +40,8 @@ class LoadPrepared(Transform):
     def __call__(self, image_id: str, number: int | None = None) -> MetaTensor:
         """Returns float32 in [0, 1]: (C, x, y, z) in 3D, (C, rows, columns) for slice `number` in 2D.
 
-        Metadata: "id", "affine", "spacing" (millimetres per pixel, None where unknown), and in 2D "slice", the number
-        of the slice in the volume.
+        Metadata: "id", "affine", "spacing" (millimetres per pixel; absent where unknown, since loaders cannot make a
+        batch of None), and in 2D "slice", the number of the slice in the volume.
         """
         try:
             record = json.loads((self.folder / f"{image_id}.json").read_text())["outcome"][1]
@@ -52,7 +52,9 @@ class LoadPrepared(Transform):
                 f"The prepared image {image_id} cannot be read ({type(error).__name__}); delete private/prepared in "
                 "output_dir and go on with --resume True, which prepares it again."
             ) from None
-        meta: dict[str, Any] = {"id": image_id, "spacing": record["spacing"]}
+        meta: dict[str, Any] = {"id": image_id}
+        if record["spacing"] is not None:
+            meta["spacing"] = record["spacing"]
         if number is not None:
             meta["slice"] = record["slices"][number]
         if "affine" in record:

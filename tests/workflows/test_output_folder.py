@@ -245,6 +245,16 @@ def test_data_come_as_several_folders_or_as_a_datalist_too(given, scans, tmp_pat
     assert leaks(tmp_path / "run", str(scans).encode()) == []
 
 
+def test_pictures_without_a_pixel_size_can_be_trained_on(tmp_path):
+    (tmp_path / "scans").mkdir()
+    for number in range(6):
+        pixels = np.random.RandomState(number).randint(0, 256, (40, 48), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "scans" / f"{number}.{('png', 'jpg')[number % 2]}")
+    assert run(dataset_dir=tmp_path / "scans", output_dir=tmp_path / "run", max_epochs=1) == 0
+    images = json.loads((tmp_path / "run" / "manifest.json").read_text())["images"]
+    assert [(image["kind"], image["spacing"]) for image in images] == [("image", None)] * 6
+
+
 def test_in_3d_volumes_are_used_whole_and_single_images_left_out(tmp_path):
     scans = write_phantoms(tmp_path / "scans", patients=4, image_size=40, slices=18)
     Image.fromarray(np.arange(4096, dtype=np.uint8).reshape(64, 64)).save(scans / "nifti" / "single.png")
