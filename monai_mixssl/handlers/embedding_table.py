@@ -18,7 +18,10 @@ __all__ = ["EmbeddingTable"]
 
 
 class EmbeddingTable:
-    """Write a CSV with a row for each image or slice: ``id``, ``slice`` (empty for volumes), ``feature_0``, ….
+    """Write a CSV with a row for each image or slice: ``id``, ``slice``, ``feature_0``, ….
+
+    ``slice`` is the slice's number in its volume, as the image's metadata say (slices that show nothing are left out); it
+    is empty for whole volumes.
 
     Images are named by id alone; ``private/files.csv`` of the same output folder says which file is behind an id.
 
@@ -31,14 +34,15 @@ class EmbeddingTable:
         self._rows: list[tuple[str, str, torch.Tensor]] = []
 
     def attach(self, engine: Workflow) -> None:
-        """Register with an evaluator whose batches hold ``id`` (and ``slice``) and whose predictions are (B, D)."""
+        """Register with an evaluator whose batches hold ``id`` and ``image`` and whose predictions are (B, D)."""
         engine.add_event_handler(Events.STARTED, self._rows.clear)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _collect(self, engine: Workflow) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            number = "" if "slice" not in item else str(int(item["slice"]))
+            meta = item[Keys.IMAGE].meta
+            number = str(int(meta["slice"])) if "slice" in meta else ""
             self._rows.append((str(item["id"]), number, torch.as_tensor(output[Keys.PRED]).float().cpu()))
 
     def _write(self) -> None:
