@@ -20,8 +20,8 @@ __all__ = ["EmbeddingTable"]
 class EmbeddingTable:
     """Write a CSV with a row for each image or slice: ``id``, ``slice``, ``feature_0``, ….
 
-    ``slice`` is the slice's number in its volume, as the image's metadata say (slices that show nothing are left out); it
-    is empty for whole volumes.
+    ``slice`` is the slice's number in its volume, as the image's metadata say (slices that show nothing are left out).
+    It is empty for whole volumes.
 
     Images are named by id alone; ``private/files.csv`` of the same output folder says which file is behind an id.
 
