@@ -51,14 +51,16 @@ class SmallRun:
         num_workers = kwargs.pop("num_workers", 0)
         network = kwargs.pop("network", None)
         items = kwargs.pop("items", None) or bright_squares(count, 32 if spatial_dims == 2 else 16, spatial_dims)
-        mixup = Compose([RandCrossDomainMixupd("image", source=PowerLawNoise())])
+        mixup_arguments = kwargs.pop("mixup", {})
+        mixup = Compose([RandCrossDomainMixupd("image", source=PowerLawNoise(), **mixup_arguments)])
         self.dataset = SeededDataset(Dataset(items, mixup), seed=3)
         self.sampler = EpochBatchSampler(len(self.dataset), batch_size, seed=3)
         self.loader = DataLoader(
             self.dataset, batch_sampler=self.sampler, num_workers=num_workers, generator=torch.Generator()
         )
         self.val_dataset = SeededDataset(Dataset(items[:8], mixup), seed=4)
-        self.network = network or MixSSLNet(spatial_dims=spatial_dims, backbone="resnet10_s8_thin")
+        output = "map" if "map_cells" in mixup_arguments else "number"
+        self.network = network or MixSSLNet(spatial_dims, backbone="resnet10_s8_thin", transparency=output)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
         self.loss = DualObjectiveLoss()
         self.trainer = MixSSLTrainer("cpu", max_epochs, self.loader, self.network, self.optimizer, self.loss, **kwargs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 
+from monai_mixssl.data.quiet import quiet_libraries
 from monai_mixssl.data.records import LeftOut
 
 __all__ = ["MAX_VOXELS", "DicomFrame", "DicomHeader", "read_dicom_header"]
@@ -73,6 +73,7 @@ class DicomHeader:
     frames: tuple[DicomFrame, ...]
 
 
+@quiet_libraries()
 def read_dicom_header(path: Path) -> DicomHeader:
     """Reads a header without its pixels.
 
@@ -80,12 +81,10 @@ def read_dicom_header(path: Path) -> DicomHeader:
         LeftOut: not an image, an image that is left out by rule, a damaged header or an absurd one.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's warnings quote values, which may name a patient
-            dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(TAGS))
-            _refuse_by_rule(dataset)
-            _refuse_absurd(path, dataset)  # before the frames are listed: a header may claim a billion
-            return _header(path, dataset)
+        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(TAGS))
+        _refuse_by_rule(dataset)
+        _refuse_absurd(path, dataset)  # before the frames are listed: a header may claim a billion
+        return _header(path, dataset)
     except LeftOut:
         raise
     except Exception as error:  # pydicom raises many kinds on damaged files

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,11 @@ import nibabel as nib
 import numpy as np
 
 from monai_mixssl.data.dicom_header import MAX_VOXELS
+from monai_mixssl.data.quiet import quiet_libraries
 from monai_mixssl.data.records import LeftOut
 from monai_mixssl.data.volume import Volume
 
 __all__ = ["NiftiHeader", "read_nifti", "read_nifti_header"]
-
-# nibabel reports every oddity of a header on the console; what matters comes back as a reason
-logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
 
 class NiftiHeader:
@@ -51,6 +48,7 @@ def _load(path: Path) -> Any:
         raise LeftOut("damaged NIfTI header", type(error).__name__) from None
 
 
+@quiet_libraries()
 def read_nifti_header(path: Path) -> NiftiHeader:
     """Reads a header without its voxels.
 
@@ -60,6 +58,7 @@ def read_nifti_header(path: Path) -> NiftiHeader:
     return NiftiHeader(_load(path), path)
 
 
+@quiet_libraries()
 def read_nifti(path: Path, number: int = 0) -> Volume:
     """Reads one volume of a file, scaled as its header says.
 

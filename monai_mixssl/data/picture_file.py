@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from monai_mixssl.data.dicom_header import MAX_VOXELS
+from monai_mixssl.data.quiet import quiet_libraries
 from monai_mixssl.data.records import LeftOut
 from monai_mixssl.data.volume import Volume
 
@@ -20,9 +20,7 @@ GREY_MODES = {"L", "I", "F", "I;16", "I;16B", "1", "LA"}
 
 def _open(path: Path) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit follows
-            image = Image.open(path)
+        image = Image.open(path)
     except Exception as error:
         raise LeftOut("damaged picture", type(error).__name__) from None
     if image.width * image.height * 3 > MAX_VOXELS:
@@ -30,6 +28,7 @@ def _open(path: Path) -> Image.Image:
     return image
 
 
+@quiet_libraries()
 def read_picture_size(path: Path) -> tuple[tuple[int, int], int]:
     """Returns ((width, height), channels) from the header; transparency is not counted.
 
@@ -40,6 +39,7 @@ def read_picture_size(path: Path) -> tuple[tuple[int, int], int]:
         return (image.width, image.height), 1 if image.mode in GREY_MODES else 3
 
 
+@quiet_libraries()
 def read_picture(path: Path) -> Volume:
     """Reads a picture as (C, width, height): C is 1 for grey, 3 for colour and palettes.
 

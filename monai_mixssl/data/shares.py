@@ -15,11 +15,14 @@ __all__ = ["rank_share", "spread"]
 T = TypeVar("T")
 
 
-def spread(items: Sequence[T], count: int) -> list[T]:
-    """At most ``count`` of the items, evenly spread over them, first and last included."""
-    if len(items) <= count:
-        return list(items)
-    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
+def spread(items: Sequence[T], most: int, least: int = 0) -> list[T]:
+    """At most so many of the items, evenly spread over them, first and last included; at least so many by repetition.
+
+    Repeated, an item of a :py:class:`~monai_mixssl.data.seeded_dataset.SeededDataset` gives another patch and blend.
+    """
+    if len(items) <= most:
+        return [*items] * min(-(-least // len(items)), most // len(items)) if 0 < len(items) < least else [*items]
+    return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
 def rank_share(count: int, rank: int, world_size: int) -> range:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from ignite.metrics import Loss, Metric
+from ignite.metrics.metric import sync_all_reduce
 from ignite.metrics.regression import R2Score
 from monai.metrics import SSIMMetric
 from monai.utils.enums import CommonKeys as Keys
@@ -67,10 +68,11 @@ def structural_similarity(image: torch.Tensor, reference: torch.Tensor, spatial_
 class _DefinedR2(R2Score):
     """Ignite's R², but not a number where the true values do not vary, as with a single image: not a huge one."""
 
+    @sync_all_reduce("_num_examples", "_sum_of_errors", "_y_sq_sum", "_y_sum")
     def compute(self) -> float:
-        r2 = float(super().compute())  # first: it sums over processes
         variance = self._y_sq_sum / self._num_examples - (self._y_sum / self._num_examples) ** 2
-        return r2 if float(variance) > 1e-6 else float("nan")
+        error = self._sum_of_errors / self._num_examples
+        return float(1 - error / variance) if float(variance) > 1e-6 else float("nan")
 
 
 def _reported(loss: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

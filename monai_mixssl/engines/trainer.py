@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -93,6 +95,21 @@ class MixSSLTrainer(SupervisedTrainer):
         self.scaler = self.gradient_scaler  # type: ignore[assignment]  # MONAI names the deprecated CUDA-only class
         Workflow.run(self)
 
+    def state_dict(self) -> OrderedDict[str, Any]:
+        """The engine's state, with that of the loss scaler where there is one."""
+        state = super().state_dict()
+        if self.gradient_scaler is not None:
+            state["gradient_scaler"] = self.gradient_scaler.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore what :py:meth:`state_dict` gave."""
+        state = dict(state_dict)
+        scaler = state.pop("gradient_scaler", None)
+        super().load_state_dict(state)
+        if self.gradient_scaler is not None and scaler is not None:
+            self.gradient_scaler.load_state_dict(scaler)
+
     def _accumulation(self) -> tuple[bool, bool, int]:
         """Whether this iteration begins a group of batches, whether it ends it, and the group's number of batches."""
         group = self.accumulation_steps
@@ -133,11 +150,16 @@ class MixSSLTrainer(SupervisedTrainer):
         return engine.state.output
 
     def _step(self, engine: Any) -> None:
-        if self.max_grad_norm is not None:
-            if self.scaler is not None:
-                self.scaler.unscale_(engine.optimizer)
-            torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_grad_norm)
+        if self.scaler is not None:
+            self.scaler.unscale_(engine.optimizer)
+        bound = math.inf if self.max_grad_norm is None else self.max_grad_norm
+        norm = torch.nn.utils.clip_grad_norm_(engine.network.parameters(), bound)
         if self.scaler is None:
+            if not torch.isfinite(norm):  # a step would make the weights, and the next checkpoint, useless
+                raise TrainingError(
+                    f"the gradient is not finite in epoch {engine.state.epoch}, iteration {engine.state.iteration}; "
+                    "the last checkpoint is kept: lower learning_rate, or use amp none."
+                )
             engine.optimizer.step()
         else:
             self.scaler.step(engine.optimizer)
@@ -153,7 +175,8 @@ class MixSSLTrainer(SupervisedTrainer):
         raise TrainingError(
             f"the loss is not finite in epoch {engine.state.epoch}, iteration {engine.state.iteration} "
             f"({', '.join(f'{k} {v:.3g}' for k, v in parts.items())}; images {named}); the last checkpoint is kept: "
-            "lower learning_rate, set max_grad_norm, or leave these images out."
+            "lower learning_rate, set max_grad_norm, or leave these images out (private/files.csv says which files these "
+            "are)."
         )
 
 

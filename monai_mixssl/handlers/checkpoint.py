@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from ignite.engine import Events
 from ignite.handlers import Checkpoint, DiskSaver
+from monai.engines import Trainer
 from monai.engines.workflow import Workflow
 
 from monai_mixssl.errors import InterruptedRunError, RunFolderError
@@ -84,17 +85,28 @@ class RunCheckpoint:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
         engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self._release_signals)
 
-    def raise_if_interrupted(self) -> None:
-        """To be called when the engine has returned.
+    def run(self, trainer: Trainer) -> None:
+        """Attach to a trainer, after its other handlers, and run it.
 
         Raises:
             InterruptedRunError: where a signal ended the run; its checkpoint is written.
         """
+        self.attach(trainer)
+        try:
+            trainer.run()
+        except RuntimeError as error:
+            if self.received is None:
+                raise
+            raise self._interruption(self.received) from error  # a signal to the whole group may end the workers first
         if self.received is not None:
-            raise InterruptedRunError(
-                f"stopped by {self.received.name} after saving iteration {self._last_iteration}; "
-                "the same command with --resume True goes on from there."
-            )
+            raise self._interruption(self.received)
+
+    def _interruption(self, received: signal.Signals) -> InterruptedRunError:
+        saved = self._last_iteration
+        done = f"after saving iteration {saved}" if saved > 0 else "before the first checkpoint"
+        return InterruptedRunError(
+            f"stopped by {received.name} {done}; the same command with --resume True goes on from there."
+        )
 
     def save(self, engine: Workflow) -> None:
         """Write a checkpoint of this iteration, unless it is there already."""
@@ -164,9 +176,7 @@ class RunCheckpoint:
         main_process = os.getpid()
 
         def remember(number: int, frame: FrameType | None) -> None:
-            if os.getpid() != main_process:  # a loader's worker, forked with this handler
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
+            if os.getpid() != main_process:  # a loader's worker, forked with this handler: see worker_signals
                 return
             self.received = signal.Signals(number)
             logger.warning(f"{self.received.name} received: saving a checkpoint, then stopping.")

@@ -62,6 +62,9 @@ class CollapseMonitor:
         embeddings = torch.cat(self._embeddings)
         if len(embeddings) < self.min_images:
             return
+        if not torch.isfinite(embeddings).all():
+            logger.warning("embeddings of validation images are not finite; lower learning_rate, or use amp none.")
+            return
         spread = float(embedding_spread(embeddings))
         score = self.metric(embeddings)["effective_rank_score"]
         rank = (1.0 - float(score if score is not None else 1.0)) * min(len(embeddings) - 1, embeddings.shape[1])

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from monai.utils import optional_import
 
+from monai_mixssl.data.orientation import upright
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 else:
@@ -86,9 +88,12 @@ def draw_losses(path: Path, log: Sequence[dict[str, Any]]) -> None:
 
 
 def _slice(image: Any) -> np.ndarray:
-    """The first channel, rotated so that the patient's up is up; of a volume the middle slice of the last axis."""
-    array = torch.as_tensor(image)[0].float().cpu().numpy()
-    return np.rot90(array if array.ndim == 2 else array[..., array.shape[-1] // 2])
+    """The first channel; of a volume the middle axial slice, upright as a viewer shows it."""
+    array = torch.as_tensor(image)[:1].float().cpu().numpy()
+    if array.ndim == 4:
+        array = upright(array, 2)[array.shape[-1] // 2]
+    picture: np.ndarray = array[0]
+    return picture
 
 
 def _save(figure: Figure, path: Path) -> None:

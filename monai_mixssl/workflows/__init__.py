@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from monai_mixssl.data.shares import rank_share, spread
+from monai_mixssl.data.worker_signals import outlive_signals
 from monai_mixssl.handlers import RandomState, scalars
 from monai_mixssl.workflows.announce import announce
 from monai_mixssl.workflows.before_work import check_before_work
@@ -35,6 +36,7 @@ __all__ = [
     "end_processes",
     "final_validation",
     "inference_data",
+    "outlive_signals",
     "rank_share",
     "recorded_stride",
     "run_data",

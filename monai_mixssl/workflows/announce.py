@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-import resource
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -68,6 +68,9 @@ def announce(
 
 def _seconds_per_step(trainer: MixSSLTrainer, images: torch.Tensor) -> float:
     network = copy.deepcopy(getattr(trainer.network, "module", trainer.network)).train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.SyncBatchNorm):
+            module.eval()  # in training it would wait for the other processes, which make no trial steps
     device = trainer.state.device
     began = 0.0
     for number in range(_STEPS + 1):
@@ -88,6 +91,10 @@ def _memory_gb(device: torch.device) -> float:
     """The most that this process has used so far: after the trial steps, about what training needs."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
 

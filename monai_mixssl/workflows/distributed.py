@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from monai_mixssl.errors import ConfigError
+from monai_mixssl.workflows import last_line
 
 __all__ = ["distribute", "end_processes", "start_processes"]
 
@@ -34,6 +35,7 @@ def start_processes() -> None:
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
+    last_line.install()  # again: torch has put a hook of its own around ours, which would lose the sentence
 
 
 def end_processes() -> None:

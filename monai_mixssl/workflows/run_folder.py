@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
-from monai_mixssl.data.atomic import disk_errors, write_json
+from monai_mixssl.data.atomic import TEMPORARY, disk_errors, write_json
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.errors import RunFolderError
 from monai_mixssl.handlers import latest_iteration
@@ -26,6 +27,9 @@ _LAYOUT = {"checkpoints", "config.json", "excluded.jsonl", "manifest.json", "pic
     "versions.json"
 }
 _PLACEHOLDER = "<in private/config.json>"
+_PATH_KEYS = ("init_weights", "encoder")
+# at the start of a word, also in an expression: /data, ~/data, ./data, ../data, C:\data; not the // of a division
+_LIKE_A_PATH = re.compile(r"""(?:^|['"\s(=])(?:/(?![/\s])|~/|\.\.?/|[A-Za-z]:\\)""")
 # keys that change how a run goes on, but nothing of what it computes
 _FREE_KEYS = (
     "resume",
@@ -89,7 +93,8 @@ class RunFolder:
             return
         with disk_errors("the output folder"):
             self.path.mkdir(parents=True, exist_ok=True)
-            foreign = {entry.name for entry in self.path.iterdir()} - _LAYOUT
+            # a file half-written by a run that was killed in that moment is nobody's
+            foreign = {e.name for e in self.path.iterdir() if not e.name.endswith(TEMPORARY)} - _LAYOUT
         if begun and not resume:
             raise RunFolderError("output_dir holds another run; go on with it by --resume True, or choose a new folder")
         if foreign and not self._run.is_file():
@@ -155,15 +160,11 @@ def _without_private_parts(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def redact(value: Any, key: str = "") -> Any:
-    """Replace every path in a config by a placeholder: keys that hold paths, and whatever looks like one."""
+    """Replace every path in a config by a placeholder: values of keys that hold paths, and what looks like one."""
+    if value is not None and (key in _PATH_KEYS or key.endswith(("_dir", "_root"))):
+        return _PLACEHOLDER
     if isinstance(value, dict):
         return {name: redact(item, name) for name, item in value.items()}
-    if isinstance(value, list) and not key.endswith("_dir"):
+    if isinstance(value, list):
         return [redact(item) for item in value]
-    if value is None or (isinstance(value, str) and value.startswith(("$", "@"))):
-        return value
-    if key.endswith(("_dir", "_root")) or key == "init_weights":
-        return _PLACEHOLDER
-    if isinstance(value, str) and (os.path.isabs(value) or value.startswith(("~", "./", "../")) or ":\\" in value):
-        return _PLACEHOLDER
-    return value
+    return _PLACEHOLDER if isinstance(value, str) and _LIKE_A_PATH.search(value) else value

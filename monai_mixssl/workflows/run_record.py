@@ -3,28 +3,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
 from monai_mixssl.data.manifest import PreparedData
 from monai_mixssl.errors import RunFolderError
 from monai_mixssl.networks import MixSSLNet
+from monai_mixssl.sources import Source
 
 __all__ = ["RunRecord"]
 
 
 class RunRecord:
-    """Network, preparation of the data, and their hash, as an object that a checkpoint can hold and check.
+    """What decides how a run goes on, as an object that a checkpoint can hold and check.
 
     Args:
         network: the pretraining network.
         data: the prepared data.
+        source: the second domain; of pictures in a folder, their number counts.
+        world_size: number of processes: with another, a resumed run would see other batches.
     """
 
-    def __init__(self, network: MixSSLNet, data: PreparedData) -> None:
+    def __init__(self, network: MixSSLNet, data: PreparedData, source: Source, world_size: int) -> None:
         self.content: dict[str, Any] = {
             "network": network.record,
             "preparation": data.settings.as_dict(),
             "data_hash": data.data_hash,
+            "source": [source.name, len(source) if isinstance(source, Sized) else 0],
+            "number of processes": world_size,
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from monai_mixssl.errors import ConfigError
 from monai_mixssl.losses import DualObjectiveLoss
 from monai_mixssl.networks import MixSSLNet, load_encoder, save_encoder
 from monai_mixssl.workflows.run_folder import RunFolder
-from monai_mixssl.workflows.run_record import RunRecord
 
 __all__ = ["save_pretrained", "start_from"]
 
@@ -55,10 +54,9 @@ def save_pretrained(folder: RunFolder, network: MixSSLNet, data: PreparedData, l
     """
     if not folder.main:
         return
-    record = RunRecord(network, data).content
     objectives = {"reconstruction": loss.reconstruction_weight, "transparency": loss.transparency_weight}
     axes = "RAS" if data.settings.spatial_dims == 3 else "rows, columns"
-    metadata = {name: record[name] for name in ("preparation", "data_hash")}
+    metadata = {"preparation": data.settings.as_dict(), "data_hash": data.data_hash}
     save_encoder(folder.encoder, network, {**metadata, "objectives": objectives, "axis_order": axes})
     print(
         f"Done: {folder.encoder.name}, pictures/, log.jsonl and the rest are in the output folder; "

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from ignite.engine import Events
 from monai.engines.utils import IterationEvents
 from monai.handlers import (
+    CheckpointLoader,
+    CheckpointSaver,
     EarlyStopHandler,
     GarbageCollector,
     LrScheduleHandler,
@@ -156,3 +160,39 @@ def test_decollated_output_serves_the_usual_from_engine(small_run, recwarn):
 def test_a_batch_without_the_mix_up_is_refused_by_key():
     with pytest.raises(ConfigError, match="image_target, image_transparency"):
         PrepareMixupBatch()({"image": torch.zeros(2, 1, 8, 8)})
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(small_run):
+    run = small_run(max_epochs=2)
+    before = []
+
+    def poison(engine):
+        if engine.state.iteration == 4:
+            before.append(weights(run))
+            next(engine.network.parameters()).grad.fill_(float("inf"))
+
+    run.trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, poison)
+    with pytest.raises(TrainingError, match="gradient is not finite in epoch 2, iteration 4"):
+        run.trainer.run()
+    assert torch.equal(before[0], weights(run))
+
+
+def test_monai_checkpoint_handlers_save_and_load(small_run, tmp_path):
+    saved, loaded = small_run(max_epochs=2), small_run(max_epochs=2)
+    state = {"network": saved.network, "optimizer": saved.optimizer, "trainer": saved.trainer}
+    CheckpointSaver(str(tmp_path), state, save_interval=1, epoch_level=True).attach(saved.trainer)
+    saved.trainer.run()
+    path = next(tmp_path.glob("*epoch=1.pt"))
+    state = {"network": loaded.network, "optimizer": loaded.optimizer, "trainer": loaded.trainer}
+    CheckpointLoader(str(path), state).attach(loaded.trainer)
+    loaded.trainer.run()
+    assert loaded.trainer.state.iteration == saved.trainer.state.iteration == 6
+
+
+@pytest.mark.parametrize("kwargs", [{"transparency": 0.5}, {"map_cells": 4}])
+def test_fixed_transparencies_and_maps_are_validated_too(small_run, kwargs):
+    run = small_run(max_epochs=1, mixup=kwargs)
+    run.trainer.run()
+    run.evaluator.run()
+    r2 = run.evaluator.state.metrics["transparency_r2"]
+    assert math.isnan(r2) if "transparency" in kwargs else math.isfinite(r2)

@@ -39,12 +39,15 @@ def prepare(small_run, folder, resume=False, stop_at=None, **kwargs):
         LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
         ValidationHandler(1, run.evaluator),
         JsonLinesLog(folder / "log.jsonl", run.evaluator, interval=1),
-        run.checkpoint,
     ):
         handler.attach(run.trainer)
     if stop_at is not None:
         run.trainer.add_event_handler(Events.ITERATION_STARTED, stop_at)
     return run
+
+
+def go(run):
+    run.checkpoint.run(run.trainer)
 
 
 def everything(run):
@@ -69,13 +72,13 @@ def test_a_run_stopped_anywhere_and_resumed_ends_bit_for_bit_as_if_it_had_not_be
     (tmp_path / "halved").mkdir()
     torch.manual_seed(1)
     whole = prepare(small_run, tmp_path / "whole")
-    whole.trainer.run()
+    go(whole)
     torch.manual_seed(1)
     with pytest.raises(Stopped):
-        prepare(small_run, tmp_path / "halved", stop_at=stop, num_workers=num_workers).trainer.run()
+        go(prepare(small_run, tmp_path / "halved", stop_at=stop, num_workers=num_workers))
     torch.manual_seed(99)
     resumed = prepare(small_run, tmp_path / "halved", resume=True, num_workers=num_workers)
-    resumed.trainer.run()
+    go(resumed)
 
     assert resumed.trainer.state.iteration == whole.trainer.state.iteration == 9
     assert all(torch.equal(a, b) for a, b in zip(everything(whole), everything(resumed), strict=True))
@@ -93,18 +96,11 @@ def test_sigterm_saves_a_checkpoint_and_says_how_to_go_on(small_run, tmp_path):
 
     before = signal.getsignal(signal.SIGTERM)
     run = prepare(small_run, tmp_path, stop_at=terminate, interval=100)
-    run.trainer.run()
+    with pytest.raises(InterruptedRunError, match=r"SIGTERM after saving iteration 5.*--resume True"):
+        go(run)
     assert run.trainer.state.iteration == 5
     assert latest_iteration(tmp_path / "checkpoints") == 5
-    with pytest.raises(InterruptedRunError, match=r"SIGTERM after saving iteration 5.*--resume True"):
-        run.checkpoint.raise_if_interrupted()
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_a_full_run_is_not_interrupted(small_run, tmp_path):
-    run = prepare(small_run, tmp_path)
-    run.trainer.run()
-    run.checkpoint.raise_if_interrupted()
 
 
 def test_only_the_newest_checkpoints_are_kept_also_across_a_resume(small_run, tmp_path):
@@ -113,20 +109,20 @@ def test_only_the_newest_checkpoints_are_kept_also_across_a_resume(small_run, tm
             raise Stopped
 
     with pytest.raises(Stopped):
-        prepare(small_run, tmp_path, stop_at=stop).trainer.run()
+        go(prepare(small_run, tmp_path, stop_at=stop))
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["checkpoint_4.pt", "checkpoint_6.pt"]
-    prepare(small_run, tmp_path, resume=True).trainer.run()
+    go(prepare(small_run, tmp_path, resume=True))
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["checkpoint_8.pt", "checkpoint_9.pt"]
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(small_run, tmp_path, caplog):
-    prepare(small_run, tmp_path).trainer.run()
+    go(prepare(small_run, tmp_path))
     (tmp_path / "checkpoints" / "checkpoint_9.pt").write_bytes(b"damaged")
     (tmp_path / "checkpoints" / "tmpkilled").write_bytes(b"half")
     run = prepare(small_run, tmp_path, resume=True)
     started = []
     run.trainer.add_event_handler(Events.EPOCH_STARTED, lambda e: started.append(e.state.iteration))
-    run.trainer.run()
+    go(run)
     assert "checkpoint_9.pt cannot be read" in caplog.text
     assert started == [8]
     assert not (tmp_path / "checkpoints" / "tmpkilled").exists()
@@ -136,12 +132,13 @@ def test_checkpoints_that_all_are_damaged_end_the_run_before_training(small_run,
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "checkpoint_3.pt").write_bytes(b"damaged")
     with pytest.raises(RunFolderError, match="none of the checkpoints"):
-        prepare(small_run, tmp_path, resume=True).trainer.run()
+        go(prepare(small_run, tmp_path, resume=True))
 
 
 def test_minutes_trigger_a_checkpoint_too(small_run, tmp_path):
     saved = []
     run = prepare(small_run, tmp_path, interval=100, minutes=1e-6)
+    run.checkpoint.attach(run.trainer)
     run.trainer.add_event_handler(
         Events.ITERATION_COMPLETED, lambda e: saved.append(latest_iteration(tmp_path / "checkpoints"))
     )
@@ -153,6 +150,7 @@ def test_minutes_trigger_a_checkpoint_too(small_run, tmp_path):
 def test_within_a_group_of_accumulated_batches_nothing_is_saved(small_run, tmp_path):
     saved = []
     run = prepare(small_run, tmp_path, interval=1, accumulation_steps=2)
+    run.checkpoint.attach(run.trainer)
     run.trainer.add_event_handler(
         Events.ITERATION_COMPLETED, lambda e: saved.append(latest_iteration(tmp_path / "checkpoints"))
     )

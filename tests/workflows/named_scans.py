@@ -64,6 +64,15 @@ def rewrite(file: Path, target: Path, patient: str) -> Path:
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         setattr(dataset, name, f"1.2.840.99977.{int(patient)}.{dataset[name].value[-20:].lstrip('.0')}")
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    # what a careless export writes: names where the VR does not allow them, which libraries quote in their warnings
+    settings = pydicom.config.settings
+    before = settings.reading_validation_mode
+    settings.reading_validation_mode = pydicom.config.IGNORE
+    dataset.StudyInstanceUID = f"QUAXWORT^JANE{patient}"
+    dataset.BurnedInAnnotation = "no quaxwort"
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", f"Quaxwort^Jane{patient}"]
+    dataset.PatientID = f"ZVPID{patient} " * 12  # longer than the 64 that are allowed
+    settings.reading_validation_mode = before
     target.parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(target)
     return target
