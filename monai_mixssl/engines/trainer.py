@@ -175,8 +175,8 @@ class MixSSLTrainer(SupervisedTrainer):
         raise TrainingError(
             f"the loss is not finite in epoch {engine.state.epoch}, iteration {engine.state.iteration} "
             f"({', '.join(f'{k} {v:.3g}' for k, v in parts.items())}; images {named}); the last checkpoint is kept: "
-            "lower learning_rate, set max_grad_norm, or leave these images out (private/files.csv says which files these "
-            "are)."
+            "lower learning_rate, set max_grad_norm, or leave these images out (private/files.csv says which files "
+            "they are)."
         )
 
 
