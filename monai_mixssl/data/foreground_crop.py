@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform, Randomizable, RandomizableTransform, SpatialCrop, SpatialPad
 from monai.utils import TransformBackends
 
@@ -21,8 +23,11 @@ __all__ = ["RandForegroundCrop", "RandForegroundCropD", "RandForegroundCropDict"
 class RandForegroundCrop(RandomizableTransform):
     """Crops a random patch; one with too little foreground is drawn again, at last the best of them is taken.
 
-    Images smaller than the patch are padded with zeros (air) about their middle first. Every call draws the same number
-    of random values, so that what follows does not depend on how many attempts were needed.
+    Where the image is smaller than the patch, the patch is padded with zeros (air) about the image's middle. Every call
+    draws the same number of random values, so that what follows does not depend on how many attempts were needed.
+
+    Nothing but the patches that are tried is looked at, so that a large volume on a memory map (`LoadPrepared` with
+    `mapped`) is not read. A patch in float16, as prepared images are stored, becomes float32.
 
     Args:
         roi_size: size of the patch along each spatial axis.
@@ -52,14 +57,18 @@ class RandForegroundCrop(RandomizableTransform):
         self._draws = self.R.random_sample((self.attempts, len(self.roi_size)))
 
     def choose(self, img: torch.Tensor) -> tuple[int, ...]:
-        """Returns the start of the patch in a padded image (C, *spatial): the first good one of the positions drawn."""
-        foreground = (torch.as_tensor(img) > FOREGROUND).any(dim=0)
-        room = np.asarray(foreground.shape) - self.roi_size
+        """Returns where in an image (C, *spatial) the patch starts: the first good one of the positions drawn.
+
+        0 along an axis that is smaller than the patch.
+        """
+        values = img.as_tensor() if isinstance(img, MetaTensor) else torch.as_tensor(img)
+        room = np.maximum(np.asarray(values.shape[1:]) - self.roi_size, 0)
         best, most = (0,) * len(self.roi_size), -1.0
         for draw in self._draws:
             start = tuple(int(position) for position in np.floor(draw * (room + 1)))
             place = tuple(slice(one, one + size) for one, size in zip(start, self.roi_size, strict=True))
-            share = float(foreground[place].float().mean())
+            foreground = (values[(slice(None), *place)].float() > FOREGROUND).any(dim=0)
+            share = float(foreground.sum() / math.prod(self.roi_size))  # what is padded is no foreground
             if share > most:
                 best, most = start, share
             if share >= self.min_foreground:
@@ -70,13 +79,13 @@ class RandForegroundCrop(RandomizableTransform):
         """Takes (C, *spatial) with values in [0, 1] and returns (C, *roi_size)."""
         if randomize:
             self.randomize()
-        padded = self.pad(img)
-        return self.crop(padded, self.choose(padded))
+        return self.crop(img, self.choose(img))
 
-    def crop(self, padded: torch.Tensor, start: Sequence[int]) -> torch.Tensor:
-        """Cuts the patch that begins at `start`."""
+    def crop(self, img: torch.Tensor, start: Sequence[int]) -> torch.Tensor:
+        """Cuts the patch that begins at `start`, and pads it to its size."""
         end = [one + size for one, size in zip(start, self.roi_size, strict=True)]
-        patch: torch.Tensor = SpatialCrop(roi_start=start, roi_end=end)(padded)
+        patch: torch.Tensor = SpatialCrop(roi_start=start, roi_end=end)(img)
+        patch = self.pad(patch.float() if patch.dtype == torch.float16 else patch)
         return patch
 
 
@@ -113,9 +122,8 @@ class RandForegroundCropd(MapTransform, RandomizableTransform):
         self.cropper.randomize()
         start: tuple[int, ...] | None = None
         for key in self.key_iterator(d):
-            padded = self.cropper.pad(d[key])
-            start = self.cropper.choose(padded) if start is None else start
-            d[key] = self.cropper.crop(padded, start)
+            start = self.cropper.choose(d[key]) if start is None else start
+            d[key] = self.cropper.crop(d[key], start)
         return d
 
 

@@ -27,6 +27,8 @@ class LoadPrepared(Transform):
 
     Args:
         folder: where the arrays lie, `PreparedData.folder`.
+        mapped: give the values as they are stored, float16, on a memory map: nothing is read before it is used. For a
+            `RandForegroundCrop` right after it, which then reads its patch alone and makes float32 of that.
 
     Raises:
         DataError: on call, when the array cannot be read any more.
@@ -34,19 +36,24 @@ class LoadPrepared(Transform):
 
     backend = [TransformBackends.NUMPY]  # noqa: RUF012 (MONAI's convention)
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, mapped: bool = False) -> None:
         self.folder = Path(folder)
+        self.mapped = mapped
 
     def __call__(self, image_id: str, number: int | None = None) -> MetaTensor:
-        """Returns float32 in [0, 1]: (C, x, y, z) in 3D, (C, rows, columns) for slice `number` in 2D.
+        """Returns values in [0, 1], float32 or, mapped, float16.
+
+        (C, x, y, z) in 3D, (C, rows, columns) for slice `number` in 2D.
 
         Metadata: "id", "affine", "spacing" (millimetres per pixel; absent where unknown, since loaders cannot make a
         batch of None), and in 2D "slice", the number of the slice in the volume.
         """
         try:
             record = json.loads((self.folder / f"{image_id}.json").read_text())["outcome"][1]
-            stored = np.load(self.folder / f"{image_id}.npy", mmap_mode="r")
-            array = torch.from_numpy(np.array(stored if number is None else stored[number], dtype=np.float32))
+            # copy on write: whoever changes the values in place changes his own copy, never the file
+            stored = np.load(self.folder / f"{image_id}.npy", mmap_mode="c")
+            chosen = stored if number is None else stored[number]
+            array = torch.from_numpy(chosen if self.mapped else np.array(chosen, dtype=np.float32))
         except (OSError, ValueError, IndexError, KeyError) as error:
             raise DataError(
                 f"The prepared image {image_id} cannot be read ({type(error).__name__}); delete private/prepared in "
@@ -71,16 +78,22 @@ class LoadPreparedd(MapTransform):
         keys: keys that hold ids.
         folder: where the arrays lie, `PreparedData.folder`.
         slice_key: key of the slice's number, which 3D items do not have.
+        mapped: see `LoadPrepared`.
         allow_missing_keys: do not raise where a key is missing.
     """
 
     backend = LoadPrepared.backend
 
     def __init__(
-        self, keys: KeysCollection, folder: str | Path, slice_key: str = "slice", allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        folder: str | Path,
+        slice_key: str = "slice",
+        allow_missing_keys: bool = False,
+        mapped: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.load = LoadPrepared(folder)
+        self.load = LoadPrepared(folder, mapped)
         self.slice_key = slice_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,10 @@ from monai.data import MetaTensor
 
 from monai_mixssl.data.foreground import foreground_box
 from monai_mixssl.data.foreground_crop import RandForegroundCrop, RandForegroundCropd
+from monai_mixssl.data.prepared_transforms import LoadPreparedd
 from monai_mixssl.errors import ConfigError
+
+EYE = np.eye(4).tolist()
 
 
 def image_of(shape, seed=0):
@@ -73,6 +78,51 @@ def test_keys_share_one_place_and_a_seed_repeats_it():
     again = RandForegroundCropd(("image", "label"), (8, 8)).set_random_state(7)({"image": image, "label": image})
     assert torch.equal(first["image"], again["image"])
     assert not torch.equal(crop({"image": image, "label": image})["image"], first["image"])
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (9, 50), (30, 40, 50), (8, 40, 10)])
+def test_a_patch_is_the_one_that_is_cut_from_the_whole_image_padded_first(shape):
+    size = (16, 24, 12)[: len(shape)]
+    image = torch.where(image_of(shape) > 0.6, image_of(shape), 0.0)
+    whole = np.pad(image[0], [((max(0, m - n)) // 2, -(-max(0, m - n) // 2)) for n, m in zip(shape, size, strict=True)])
+    for seed in range(10):
+        patch = RandForegroundCrop(size, min_foreground=0.45).set_random_state(seed)(image)
+        places = [
+            tuple(slice(int(share * (n - m + 1)), int(share * (n - m + 1)) + m) for share, n, m in parts)
+            for draw in np.random.RandomState(seed).random_sample((8, len(size)))
+            for parts in [list(zip(draw, whole.shape, size, strict=True))]
+        ]
+        shares = [np.mean(whole[place] > 0.1) for place in places]
+        best = next((k for k, share in enumerate(shares) if share >= 0.45), int(np.argmax(shares)))
+        assert np.array_equal(patch[0], whole[places[best]])
+
+
+def test_only_the_patches_that_are_tried_are_looked_at(tmp_path):
+    resource = pytest.importorskip("resource")  # not on Windows
+    shape = (1, 1024, 1024, 1024)  # 2 GiB, a hole in the file: nothing on the disk
+    np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.float16, shape).flush()
+    (tmp_path / "a.json").write_text(json.dumps({"outcome": ["done", {"spacing": [1, 1, 1], "affine": EYE}]}))
+    load = LoadPreparedd("image", tmp_path, mapped=True)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    patch = RandForegroundCropd("image", (8, 8, 8)).set_random_state(0)(load({"image": "a"}))["image"]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 200 * 2**10  # KiB on Linux, bytes on macOS
+    assert patch.shape == (1, 8, 8, 8)
+    assert patch.dtype == torch.float32
+
+
+def test_a_mapped_image_gives_the_same_patch_and_is_not_changed_by_what_follows(tmp_path):
+    np.save(tmp_path / "a.npy", image_of((30, 40, 50)).numpy().astype(np.float16))
+    (tmp_path / "a.json").write_text(json.dumps({"outcome": ["done", {"spacing": [1, 1, 1], "affine": EYE}]}))
+    before = (tmp_path / "a.npy").read_bytes()
+    patches = []
+    for mapped in (False, True):
+        crop = RandForegroundCropd("image", (16, 16, 64)).set_random_state(1)
+        patches.append(crop(LoadPreparedd("image", tmp_path, mapped=mapped)({"image": "a"}))["image"])
+    assert torch.equal(patches[0], patches[1])
+    assert torch.equal(patches[0].affine, patches[1].affine)
+    assert patches[0].meta["id"] == patches[1].meta["id"] == "a"
+    LoadPreparedd("image", tmp_path, mapped=True)({"image": "a"})["image"].zero_()
+    assert (tmp_path / "a.npy").read_bytes() == before
 
 
 @pytest.mark.parametrize("bad", [{"min_foreground": -1}, {"attempts": 0}])
