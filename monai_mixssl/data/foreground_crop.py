@@ -85,8 +85,8 @@ class RandForegroundCrop(RandomizableTransform):
         """Cuts the patch that begins at `start`, and pads it to its size."""
         end = [one + size for one, size in zip(start, self.roi_size, strict=True)]
         patch: torch.Tensor = SpatialCrop(roi_start=start, roi_end=end)(img)
-        patch = self.pad(patch.float() if patch.dtype == torch.float16 else patch)
-        return patch
+        padded: torch.Tensor = self.pad(patch.float() if patch.dtype == torch.float16 else patch)
+        return padded
 
 
 class RandForegroundCropd(MapTransform, RandomizableTransform):

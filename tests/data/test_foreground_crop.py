@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -97,15 +98,16 @@ def test_a_patch_is_the_one_that_is_cut_from_the_whole_image_padded_first(shape)
         assert np.array_equal(patch[0], whole[places[best]])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak of memory is counted in other units")
 def test_only_the_patches_that_are_tried_are_looked_at(tmp_path):
-    resource = pytest.importorskip("resource")  # not on Windows
+    resource = pytest.importorskip("resource")
     shape = (1, 1024, 1024, 1024)  # 2 GiB, a hole in the file: nothing on the disk
     np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.float16, shape).flush()
     (tmp_path / "a.json").write_text(json.dumps({"outcome": ["done", {"spacing": [1, 1, 1], "affine": EYE}]}))
     load = LoadPreparedd("image", tmp_path, mapped=True)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     patch = RandForegroundCropd("image", (8, 8, 8)).set_random_state(0)(load({"image": "a"}))["image"]
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 200 * 2**10  # KiB on Linux, bytes on macOS
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 200 * 2**10  # KiB
     assert patch.shape == (1, 8, 8, 8)
     assert patch.dtype == torch.float32
 
