@@ -12,7 +12,7 @@ from typing import Any
 
 from monai_mixssl.errors import DataError
 
-__all__ = ["Found", "FoundFile", "data_roots", "find_files"]
+__all__ = ["Found", "FoundFile", "data_roots", "find_files", "split_roots"]
 
 DatasetDir = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -33,22 +33,31 @@ class Found:
     problems: list[tuple[str, Path, str]] = field(default_factory=list)
 
 
+def split_roots(text: str) -> list[str]:
+    """Splits what a user typed as `dataset_dir` into paths: at commas, unless all of it names something that exists.
+
+    Returns:
+        The paths as typed, without the blanks around them; nothing where nothing but commas and blanks is given.
+    """
+    if os.path.exists(os.path.expanduser(text)):
+        return [text]
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def data_roots(dataset_dir: DatasetDir) -> list[Path]:
     """Splits `dataset_dir` into its folders and files.
 
     Args:
-        dataset_dir: a path, several separated by commas, or a list of paths. A text that names something that exists is
-            taken as it is, commas included.
+        dataset_dir: a path, several separated by commas (see `split_roots`), or a list of paths.
 
     Raises:
         DataError: nothing given, or one of them does not exist.
     """
-    if isinstance(dataset_dir, str) and not os.path.exists(dataset_dir):
-        parts: list[str | os.PathLike[str]] = [part.strip() for part in dataset_dir.split(",") if part.strip()]
-    elif isinstance(dataset_dir, (str, os.PathLike)):
-        parts = [dataset_dir]
+    parts: Sequence[str | os.PathLike[str]]
+    if isinstance(dataset_dir, str):
+        parts = split_roots(dataset_dir)
     else:
-        parts = list(dataset_dir)
+        parts = [dataset_dir] if isinstance(dataset_dir, os.PathLike) else dataset_dir
     if not parts:
         raise DataError(
             "dataset_dir is empty; give a folder of scans, several separated by commas, or a datalist JSON."

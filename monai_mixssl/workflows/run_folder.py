@@ -13,6 +13,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from monai_mixssl.data.atomic import TEMPORARY, disk_errors, write_json
+from monai_mixssl.data.find import split_roots
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.errors import RunFolderError
 from monai_mixssl.handlers import latest_iteration
@@ -153,7 +154,7 @@ def _without_private_parts(config: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("dataset_dir", "source_dir", "init_weights"):
         value = own.get(key)
         if isinstance(value, str) and not value.startswith(("$", "@")):
-            own[key] = ",".join(os.path.abspath(part) for part in value.split(","))
+            own[key] = ",".join(os.path.abspath(part) for part in split_roots(value))
         elif isinstance(value, list):
             own[key] = [os.path.abspath(part) for part in value]
     return dict(json.loads(json.dumps(own, default=str)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_scans import blob, write_dicom, write_enhanced, write_nifti, write_png, write_series
 
-from monai_mixssl.data.find import data_roots
+from monai_mixssl.data.find import data_roots, split_roots
 from monai_mixssl.data.read import read_image
 from monai_mixssl.data.records import ScanImage
 from monai_mixssl.data.scan import scan
@@ -243,6 +243,16 @@ def test_a_folder_with_a_comma_in_its_name_is_one_folder(tmp_path):
     folder = tmp_path / "a,b"
     write_png(folder / "x.png", blob((8, 8), top=255))
     assert data_roots(str(folder)) == [folder]
+    assert split_roots(str(folder)) == [str(folder)]
+
+
+def test_folders_are_split_at_commas_only_where_the_text_names_nothing(tmp_path, monkeypatch):
+    (tmp_path / "x,y").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert split_roots("~/x,y") == ["~/x,y"]
+    assert data_roots("~/x,y") == [tmp_path / "x,y"]
+    assert split_roots(" ~/x, y ,,z") == ["~/x", "y", "z"]
+    assert split_roots(" , ") == []
 
 
 @pytest.mark.parametrize("listed", [True, False])
