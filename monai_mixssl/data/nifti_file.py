@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from monai_mixssl.data.volume import Volume
 
 __all__ = ["NiftiHeader", "read_nifti", "read_nifti_header"]
 
+GZIP_MOST = 1032  # times that deflate makes data smaller at most (zlib's technical notes)
+
 
 class NiftiHeader:
     """Spatial shape (x, y[, z]), spacing in millimetres, and number of volumes in the file."""
@@ -27,11 +30,11 @@ class NiftiHeader:
             raise LeftOut("NIfTI file that holds no image")
         if len(shape) > 4 and int(np.prod(shape[4:])) > 1:
             raise LeftOut("NIfTI file of more than four dimensions")
-        count = int(np.prod([float(size) for size in shape]))
+        count = math.prod(shape[:3])  # volumes are read one by one: only the size of one matters for the memory
         if count > MAX_VOXELS:
             raise LeftOut("header claims an absurd size", f"{count} values")
-        stored = count * image.get_data_dtype().itemsize
-        if path.suffix.lower() == ".nii" and os.path.getsize(path) < stored:
+        stored = math.prod(shape) * image.get_data_dtype().itemsize
+        if os.path.getsize(path) * (GZIP_MOST if path.suffix.lower() == ".gz" else 1) < stored:
             raise LeftOut("truncated file")
         self.channels = 3 if image.get_data_dtype().names else 1
         self.volumes = shape[3] if len(shape) > 3 else 1
@@ -72,7 +75,8 @@ def read_nifti(path: Path, number: int = 0) -> Volume:
     image = _load(path)
     NiftiHeader(image, path)
     try:
-        array = np.asanyarray(image.dataobj[..., number] if len(image.shape) == 4 else image.dataobj)
+        more = len(image.shape) - 4  # axes of length 1 behind the volumes
+        array = np.asanyarray(image.dataobj[(..., number, *[0] * more)] if more >= 0 else image.dataobj)
     except Exception as error:  # damaged gzip streams and short files, each with an error of its own
         raise LeftOut("voxels cannot be read", type(error).__name__) from None
     colours = array.dtype.names  # RGB is stored as a structure

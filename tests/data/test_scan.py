@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 
+import nibabel as nib
 import numpy as np
 import pytest
 from tiny_scans import blob, write_dicom, write_enhanced, write_nifti, write_png, write_series
@@ -193,6 +195,33 @@ def test_a_4d_nifti_gives_a_volume_for_each_last_index(tmp_path):
     assert len({image.group for image in images}) == 1
     for number, image in enumerate(images):
         assert np.array_equal(read_image(image).array[0], array[..., number])
+
+
+def test_a_fifth_axis_of_length_one_changes_nothing(tmp_path):
+    array = np.stack([blob((8, 7, 6), seed=seed) for seed in range(2)], axis=-1)
+    images = look(write_nifti(tmp_path / "t.nii.gz", array[..., None])).images
+    assert [np.array_equal(read_image(image).array[0], array[..., k]) for k, image in enumerate(images)] == [True, True]
+
+
+def test_what_is_too_large_is_a_volume_and_not_all_time_points_together(tmp_path, monkeypatch):
+    monkeypatch.setattr("monai_mixssl.data.nifti_file.MAX_VOXELS", 8 * 7 * 6)
+    write_nifti(tmp_path / "times.nii", np.repeat(blob((8, 7, 6))[..., None], 3, axis=-1))
+    write_nifti(tmp_path / "large.nii", blob((8, 7, 7)))
+    result = look(tmp_path)
+    assert len(result.images) == 3
+    assert reasons(result) == ["header claims an absurd size"]
+
+
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
+def test_a_header_that_claims_more_time_points_than_the_file_can_hold_is_refused(tmp_path, name):
+    header = nib.Nifti1Header()
+    header.set_data_shape((8, 7, 6, 30000))
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    content = header.binaryblock + bytes(4 + 8 * 7 * 6 * 4)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    result = look(tmp_path)
+    assert not result.images
+    assert reasons(result) == ["truncated file"]
 
 
 def test_loops_of_links_end_and_a_link_to_a_file_is_not_a_second_image(tmp_path):
