@@ -151,4 +151,4 @@ def _slices(
 def _refuse_small(shape: tuple[int, ...], patch: Sequence[int], max_pad: float) -> None:
     if any(size * max_pad < wanted for size, wanted in zip(shape, patch, strict=True)):
         sizes = " by ".join(map(str, shape)) + " for a patch of " + " by ".join(map(str, patch))
-        raise LeftOut("smaller than the patch by more than max_pad", sizes)
+        raise LeftOut("smaller than the patch by more than max_pad_factor", sizes)

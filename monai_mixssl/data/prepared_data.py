@@ -24,6 +24,8 @@ from monai_mixssl.errors import DataError, RunFolderError
 
 __all__ = ["prepare_data"]
 
+KEYS = {"max_pad": "max_pad_factor"}  # what the user types, where the setting has another name
+
 logger = logging.getLogger(__name__)
 
 
@@ -36,7 +38,7 @@ def prepare_data(
     patch_size: int | Sequence[int] = 64,
     spacing: float | Sequence[float] | None = None,
     normalization: str = "auto",
-    min_foreground: float = 0.05,
+    min_foreground: float = 0.1,
     max_pad: float = 2.0,
     val_fraction: float | None = 0.1,
     seed: int = 0,
@@ -158,7 +160,7 @@ def _resume(output: Path, settings: PrepareSettings, workers: int, progress: boo
     data = load_prepared(output)
     if data.settings != settings:
         before, now = data.settings.as_dict(), settings.as_dict()
-        changed = ", ".join(name for name in now if now[name] != before[name])
+        changed = ", ".join(KEYS.get(name, name) for name in now if now[name] != before[name])
         raise RunFolderError(
             f"The run in output_dir was prepared with another {changed}; resume it with the same settings, or start "
             "a new run in another folder."

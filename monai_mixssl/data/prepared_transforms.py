@@ -56,8 +56,9 @@ class LoadPrepared(Transform):
             array = torch.from_numpy(chosen if self.mapped else np.array(chosen, dtype=np.float32))
         except (OSError, ValueError, IndexError, KeyError) as error:
             raise DataError(
-                f"The prepared image {image_id} cannot be read ({type(error).__name__}); delete private/prepared in "
-                "output_dir and go on with --resume True, which prepares it again."
+                f"The prepared image {image_id} cannot be read ({type(error).__name__}; private/files.csv says "
+                "which file it is); delete private/prepared in output_dir and go on with --resume True, which prepares "
+                "it again."
             ) from None
         meta: dict[str, Any] = {"id": image_id}
         if record["spacing"] is not None:

@@ -31,7 +31,8 @@ class PrepareSettings:
             that state no spacing stay as they are.
         normalization: "auto" (by modality), "hounsfield" or "percentiles".
         min_foreground: least share of foreground in an image or slice, in [0, 1].
-        max_pad: how many times larger than an image the patch may be, at least 1; smaller images are left out.
+        max_pad: how many times larger than an image the patch may be, at least 1; smaller images are left out. The key
+            of the configuration, which messages name, is `max_pad_factor`.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -42,7 +43,7 @@ class PrepareSettings:
     patch_size: tuple[int, ...] | int = 64
     spacing: tuple[float, ...] | float | None = None
     normalization: str = "auto"
-    min_foreground: float = 0.05
+    min_foreground: float = 0.1
     max_pad: float = 2.0
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class PrepareSettings:
         if not 0 <= self.min_foreground <= 1:
             raise ConfigError(f"min_foreground is {self.min_foreground!r}; use a share from 0 to 1.")
         if not self.max_pad >= 1:
-            raise ConfigError(f"max_pad is {self.max_pad!r}; use 1 (no padding) or more.")
+            raise ConfigError(f"max_pad_factor is {self.max_pad!r}; use 1 (no padding) or more.")
         patch = self._per_axis("patch_size", self.patch_size)
         if any(size < 1 or size != int(size) for size in patch):
             raise ConfigError(f"patch_size is {self.patch_size!r}; use whole numbers of at least 1.")

@@ -5,19 +5,24 @@ from __future__ import annotations
 
 import errno
 import gzip
+import inspect
 import json
 import os
 import shutil
 import stat
 from collections import namedtuple
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_scans import blob, write_dicom, write_nifti, write_png, write_series
 
+from monai_mixssl.data.foreground_crop import RandForegroundCropd
 from monai_mixssl.data.manifest import load_prepared
 from monai_mixssl.data.prepared_data import prepare_data
 from monai_mixssl.data.prepared_transforms import LoadPreparedd
+from monai_mixssl.data.settings import PrepareSettings
 from monai_mixssl.errors import ConfigError, DataError, RunFolderError
 
 QUIET = {"progress": False, "num_workers": 0, "patch_size": 16}
@@ -151,7 +156,7 @@ def test_unusable_images_are_left_out_with_their_reason(scans, tmp_path):
     data = prepare_data(scans, tmp_path / "run", **QUIET)
     assert len(data.records) == 7
     assert reasons(data) == [
-        "NaN or infinite values", "constant image", "smaller than the patch by more than max_pad",
+        "NaN or infinite values", "constant image", "smaller than the patch by more than max_pad_factor",
         "too little foreground", "truncated file", "voxels cannot be read",
     ]  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "run" / "excluded.jsonl").read_text().splitlines()]
@@ -219,15 +224,15 @@ def test_deleted_arrays_are_made_again_on_resume_or_named(scans, tmp_path):
 
 def test_resuming_with_other_settings_is_refused(scans, tmp_path):
     prepare_data(scans, tmp_path / "run", **QUIET)
-    with pytest.raises(RunFolderError, match="another patch_size;"):
-        prepare_data(scans, tmp_path / "run", resume=True, **{**QUIET, "patch_size": 8})
+    with pytest.raises(RunFolderError, match="another patch_size, max_pad_factor;"):
+        prepare_data(scans, tmp_path / "run", resume=True, **{**QUIET, "patch_size": 8, "max_pad": 3})
 
 
 def test_a_truncated_array_is_a_clear_error(scans, tmp_path):
     data = prepare_data(scans, tmp_path / "run", **QUIET)
     item = data.train[0]
     os.truncate(data.folder / f"{item['image']}.npy", 200)
-    with pytest.raises(DataError, match=f"{item['image']} cannot be read"):
+    with pytest.raises(DataError, match=f"{item['image']} cannot be read .*private/files.csv says which file"):
         LoadPreparedd("image", data.folder)(item)
 
 
@@ -266,8 +271,21 @@ def test_one_volume_cannot_be_split_but_can_be_embedded(tmp_path):
      {"normalization": "z"}, {"min_foreground": 2}, {"max_pad": 0.5}, {"val_fraction": 1.5}],
 )  # fmt: skip
 def test_settings_out_of_range_are_named(scans, tmp_path, bad):
-    with pytest.raises(ConfigError, match=next(iter(bad))):
+    name = next(iter(bad))  # by the key of the configuration
+    with pytest.raises(ConfigError, match=f"^{'max_pad_factor' if name == 'max_pad' else name} is"):
         prepare_data(scans, tmp_path / "run", **{**QUIET, **bad})
+
+
+def test_the_defaults_are_those_of_the_bundle():
+    bundle = Path(__file__).parents[2] / "bundles" / "mixssl_pretraining" / "configs" / "train.json"
+    config = json.loads(bundle.read_text())
+    crop = inspect.signature(RandForegroundCropd).parameters["min_foreground"].default
+    call = inspect.signature(prepare_data).parameters
+    assert PrepareSettings().min_foreground == crop == config["min_foreground"]
+    names = {"max_pad": "max_pad_factor"}
+    for name in asdict(PrepareSettings()):
+        assert call[name].default == getattr(PrepareSettings(), name) or name == "patch_size"
+        assert call[name].default == config[names.get(name, name)]
 
 
 def test_too_small_a_disk_is_refused_before_any_work(scans, tmp_path, monkeypatch):
