@@ -26,7 +26,7 @@ from monai_mixssl.data.records import Excluded, LeftOut, ScanImage
 from monai_mixssl.data.settings import PrepareSettings
 from monai_mixssl.errors import RunFolderError
 
-__all__ = ["default_workers", "prepare_images"]
+__all__ = ["default_workers", "prepare_images", "still_to_prepare"]
 
 
 def default_workers() -> int:
@@ -80,6 +80,18 @@ def prepare_images(
         else:
             records.append(value)
     return records, excluded
+
+
+def still_to_prepare(images: Sequence[ScanImage], private: PrivateFolder, settings: PrepareSettings) -> list[ScanImage]:
+    """Returns the images that `prepare_images` would read: those without a result that is whole and up to date."""
+
+    def known(image: ScanImage) -> bool:
+        try:
+            return _known(private.prepared, image.id, _key(image, settings)) is not None
+        except LeftOut:  # its files are gone: nothing will be written
+            return True
+
+    return [image for image in images if not known(image)]
 
 
 class _Work(Dataset):

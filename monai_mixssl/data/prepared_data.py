@@ -13,7 +13,7 @@ from monai_mixssl.data.atomic import write_json
 from monai_mixssl.data.estimate import check_disk, estimate
 from monai_mixssl.data.find import DatasetDir, data_roots
 from monai_mixssl.data.manifest import PreparedData, load_prepared, missing_arrays, write_excluded, write_manifest
-from monai_mixssl.data.prepare import default_workers, prepare_images
+from monai_mixssl.data.prepare import default_workers, prepare_images, still_to_prepare
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.data.records import Excluded, ScanImage
 from monai_mixssl.data.scan import ScanResult, scan
@@ -90,9 +90,12 @@ def prepare_data(
             f"Nothing usable was found among {len(found.excluded)} files; dataset_dir must hold DICOM, NIfTI, PNG or "
             "JPEG images (excluded.jsonl in output_dir lists why each was left out)."
         )
-    needed = estimate(found.images, settings, workers)
-    report(needed.text())
-    check_disk(private.prepared, needed.disk_bytes)
+    private.remove_leftovers()  # they take room on the disk
+    # what a killed run has prepared already needs no room any more
+    needed = estimate(still_to_prepare(found.images, private, settings), settings, workers)
+    if needed.images:
+        report(needed.text())
+        check_disk(private.prepared, needed.disk_bytes)
     records, unusable = prepare_images(found.images, private, settings, num_workers=workers, progress=progress)
     excluded = found.excluded + unusable
     used = {record["id"] for record in records}

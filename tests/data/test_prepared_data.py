@@ -296,6 +296,21 @@ def test_too_small_a_disk_is_refused_before_any_work(scans, tmp_path, monkeypatc
         prepare_data(scans, tmp_path / "run", **QUIET)
 
 
+def test_what_is_prepared_already_needs_no_room(scans, tmp_path, monkeypatch):
+    first = prepare_data(scans, tmp_path / "run", **QUIET)
+    (tmp_path / "run" / "manifest.json").unlink()  # killed just before the end
+    spare = 200 * 2**20
+    values = 20 * 22 * 24
+    free = namedtuple("usage", "total used free")(10, 10, spare + 2 * values + 4096 - 1)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: free)
+    assert prepare_data(scans, tmp_path / "run", resume=True, **QUIET).records == first.records
+    (tmp_path / "run" / "manifest.json").unlink()
+    volume = next(one for one, record in first.records.items() if record["kind"] == "nifti")
+    (first.folder / f"{volume}.npy").unlink()  # one byte too little for that one
+    with pytest.raises(RunFolderError, match=r"has 0\.2 GB free"):
+        prepare_data(scans, tmp_path / "run", resume=True, **QUIET)
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_disk_that_fills_up_is_one_sentence(scans, tmp_path, monkeypatch, num_workers):
     def full(file, array):
