@@ -72,9 +72,9 @@ def rewrite(file: Path, target: Path, patient: str) -> Path:
     dataset.BurnedInAnnotation = "no quaxwort"
     dataset.ImageType = ["ORIGINAL", "PRIMARY", f"Quaxwort^Jane{patient}"]
     dataset.PatientID = f"ZVPID{patient} " * 12  # longer than the 64 that are allowed
-    settings.reading_validation_mode = before
     target.parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(target)
+    settings.reading_validation_mode = before
     return target
 
 
