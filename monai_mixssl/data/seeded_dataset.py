@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -53,7 +53,7 @@ class SeededDataset(Dataset):
             raise ConfigError(f"seed is {seed} but must be 0 or more.")
         self.dataset = dataset
         self.seed = seed
-        self._random_parts = list(_random_parts(dataset))
+        self._random_parts = list(_random_parts(dataset, set()))
         # in shared memory, so that workers that outlive an epoch (`persistent_workers=True`) see it change
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -89,14 +89,26 @@ class SeededDataset(Dataset):
         return self.dataset[i]
 
 
-def _random_parts(dataset: object) -> Iterator[Randomizable]:
-    """The outermost ``Randomizable`` objects of a dataset and of the datasets it is made of, in a fixed order."""
+def _random_parts(dataset: object, seen: set[int]) -> Iterator[Randomizable]:
+    """The outermost ``Randomizable`` objects of a dataset and of the datasets it is made of, in a fixed order.
+
+    Each dataset is looked through once, however often and from wherever it is referred to.
+    """
+    seen.add(id(dataset))
     if isinstance(dataset, Randomizable):
         yield dataset
     for value in vars(dataset).values():
-        # a list can hold datasets (ZipDataset, ConcatDataset) or transforms, but is mostly the plain items
-        for part in value if isinstance(value, list | tuple) else [value]:
+        # a list can hold datasets (ZipDataset, ConcatDataset) or transforms, a dict a transform for each key; but
+        # mostly they hold the plain items
+        for part in _members(value):
             if isinstance(part, Dataset):
-                yield from _random_parts(part)
+                if id(part) not in seen:
+                    yield from _random_parts(part, seen)
             elif isinstance(part, Randomizable):
                 yield part
+
+
+def _members(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple) else [value]

@@ -168,6 +168,27 @@ def test_datasets_made_of_datasets_are_seeded_throughout(kind):
         assert not np.array_equal(first[0][0], first[0][1])  # two parts have two streams
 
 
+class KeyedDataset(Dataset):
+    """A transform for each kind of item, and a reference to itself by way of its partner."""
+
+    def __init__(self) -> None:
+        super().__init__(ZEROS)
+        self.of_kind = {"noisy": noise()}
+        self.partner = Dataset(ZEROS)
+        self.partner.owner = self
+        self.itself = [self]
+
+    def __getitem__(self, index):
+        return self.of_kind["noisy"](self.data[index])
+
+
+def test_transforms_in_a_dictionary_are_seeded_and_a_circle_of_references_ends():
+    first, again = SeededDataset(KeyedDataset(), seed=1), SeededDataset(KeyedDataset(), seed=1)
+    assert torch.equal(first[1], first[1])
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], first[1])
+
+
 def test_dataset_without_randomness_is_handed_through():
     dataset = SeededDataset(Dataset(items(), ScaleIntensityd("image")))
     assert torch.equal(dataset[0]["image"], dataset[0]["image"])
