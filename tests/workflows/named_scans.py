@@ -66,15 +66,15 @@ def rewrite(file: Path, target: Path, patient: str) -> Path:
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     # what a careless export writes: names where the VR does not allow them, which libraries quote in their warnings
     settings = pydicom.config.settings
-    before = settings.reading_validation_mode
-    settings.reading_validation_mode = pydicom.config.IGNORE
+    before = settings.reading_validation_mode, settings.writing_validation_mode
+    settings.reading_validation_mode = settings.writing_validation_mode = pydicom.config.IGNORE
     dataset.StudyInstanceUID = f"QUAXWORT^JANE{patient}"
     dataset.BurnedInAnnotation = "no quaxwort"
     dataset.ImageType = ["ORIGINAL", "PRIMARY", f"Quaxwort^Jane{patient}"]
     dataset.PatientID = f"ZVPID{patient} " * 12  # longer than the 64 that are allowed
     target.parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(target)
-    settings.reading_validation_mode = before
+    settings.reading_validation_mode, settings.writing_validation_mode = before
     return target
 
 
