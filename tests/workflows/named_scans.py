@@ -68,10 +68,15 @@ def rewrite(file: Path, target: Path, patient: str) -> Path:
     settings = pydicom.config.settings
     before = settings.reading_validation_mode, settings.writing_validation_mode
     settings.reading_validation_mode = settings.writing_validation_mode = pydicom.config.IGNORE
-    dataset.StudyInstanceUID = f"QUAXWORT^JANE{patient}"
-    dataset.BurnedInAnnotation = "no quaxwort"
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", f"Quaxwort^Jane{patient}"]
-    dataset.PatientID = f"ZVPID{patient} " * 12  # longer than the 64 that are allowed
+    odd = {
+        "StudyInstanceUID": f"QUAXWORT^JANE{patient}",
+        "BurnedInAnnotation": "no quaxwort",
+        "ImageType": ["ORIGINAL", "PRIMARY", f"Quaxwort^Jane{patient}"],
+        "PatientID": f"ZVPID{patient} " * 12,  # longer than the 64 that are allowed
+    }
+    for keyword, value in odd.items():
+        dataset.pop(keyword, None)  # an element that is there remembers how it was to be validated
+        setattr(dataset, keyword, value)
     target.parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(target)
     settings.reading_validation_mode, settings.writing_validation_mode = before
