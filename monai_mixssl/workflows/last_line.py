@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import multiprocessing
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -97,6 +99,15 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
     _silence_stderr()
 
 
+def _end_workers() -> None:
+    """End loader processes at once: those of a run outlive SIGTERM for a while (see ``data.worker_signals``)."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise over the death of a worker
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
+
+
 def _finish_other_output() -> None:
     """Bring out what is still on its way to the terminal, so that it comes before the last line."""
     bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
@@ -105,6 +116,7 @@ def _finish_other_output() -> None:
     for reference in list(logging._handlerList):  # type: ignore[attr-defined]
         if (handler := reference()) is not None:
             handler.flush()
+    _end_workers()
     util._exit_function()  # type: ignore[attr-defined]  # ends worker processes, as the interpreter's shutdown would
     _end_resource_tracker()
     for stream in (sys.stdout, sys.stderr):

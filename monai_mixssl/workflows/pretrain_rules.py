@@ -40,7 +40,7 @@ PRETRAIN_RULES: dict[str, Rule] = {
     "output_dir": path,
     "resume": boolean,
     "init_weights": optional(path),
-    "device": optional(device),
+    "device": device,
     "seed": integer(0, 2**32 - 1),
     # what is read
     "spatial_dims": choice(2, 3),
@@ -93,7 +93,7 @@ def check_pretrain_keys(config: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigError: a patch with another number of axes than the images, a folder of sources that is missing or not
-            used, or two objectives that both weigh nothing.
+            used, a precision that the device lacks, more cells than pixels, or two objectives that both weigh nothing.
     """
     dims, patch = config.get("spatial_dims"), config.get("patch_size")
     if isinstance(dims, int) and isinstance(patch, list) and len(patch) != dims:
@@ -103,6 +103,12 @@ def check_pretrain_keys(config: Mapping[str, Any]) -> None:
         raise ConfigError("source 'folder' needs source_dir; give the folder that holds the source images")
     if folder and source in SOURCES and source != "folder":
         raise ConfigError(f"source_dir is not used by source '{source}'; set source to folder or leave source_dir out")
+    if config.get("amp") == "fp16" and not str(config.get("device")).startswith(("cuda", "$")):
+        raise ConfigError(f"amp fp16 needs a CUDA GPU and device is {config.get('device')}; use amp bf16 or none")
+    cells = config.get("transparency_map_cells")
+    shortest = min(patch) if isinstance(patch, list) else patch
+    if isinstance(cells, int) and isinstance(shortest, int) and cells > shortest:
+        raise ConfigError(f"transparency_map_cells is {cells} and the patch has {shortest} pixels; use fewer cells")
     if config.get("reconstruction_weight") == 0 and config.get("transparency_weight") == 0:
         raise ConfigError(
             "reconstruction_weight and transparency_weight are both 0; give at least one objective weight"

@@ -21,7 +21,6 @@ from monai_mixssl.errors import ConfigError
 
 __all__ = [
     "Rule",
-    "axcodes",
     "boolean",
     "choice",
     "device",
@@ -34,7 +33,6 @@ __all__ = [
     "path",
     "size",
     "span",
-    "text",
 ]
 
 Rule = Callable[[Any], Any]
@@ -42,7 +40,6 @@ Rule = Callable[[Any], Any]
 _BOOLEANS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
 _NOTHING = ("", "none", "None", "null")
 _MANY = 8  # more options than this are listed only where none comes near
-_OPPOSITES = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}
 
 
 def nearest(word: str, options: Sequence[str]) -> str:
@@ -180,13 +177,6 @@ def optional(rule: Rule) -> Rule:
     return check
 
 
-def text(value: Any) -> str:
-    """A word that is not empty."""
-    if not isinstance(value, str) or not value.strip():
-        raise _refuse(value, "a word")
-    return value.strip()
-
-
 def path(value: Any) -> str:
     """A path. Messages leave it out, since folders are often named after patients."""
     if isinstance(value, str | os.PathLike) and str(value).strip():
@@ -194,18 +184,6 @@ def path(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # a folder called 2024: the command line makes a number of it
     raise ConfigError("must be a path; write one that looks like a number or a list as './<name>'")
-
-
-def axcodes(value: Any) -> str:
-    """Three letters that say where each axis points to, such as RAS: one of R/L, one of A/P, one of S/I."""
-    letters = str(value).upper()
-    if len(letters) != 3 or {frozenset((c, _OPPOSITES.get(c, c))) for c in letters} != {
-        frozenset("RL"),
-        frozenset("AP"),
-        frozenset("SI"),
-    }:
-        raise _refuse(value, "three axis letters such as RAS, one each of R/L, A/P and S/I")
-    return letters
 
 
 def device(value: Any) -> str:

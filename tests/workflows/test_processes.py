@@ -74,3 +74,10 @@ def test_on_gpus_batch_norm_is_synchronised(scans, tmp_path):
 
     network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(MixSSLNet())
     assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in network.modules())
+
+
+def test_an_error_under_torchrun_keeps_its_sentence(tmp_path):
+    (tmp_path / "notes.txt").write_text("not a run")
+    done = command("pretrain", "--config_file", CONFIGS, "--output_dir", str(tmp_path), launcher=TORCHRUN)
+    assert done.returncode != 0
+    assert "monai-mixssl: error: output_dir is not empty and holds no run" in done.stderr  # torchrun's report follows
