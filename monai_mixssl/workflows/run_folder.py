@@ -163,7 +163,9 @@ def _without_private_parts(config: Mapping[str, Any]) -> dict[str, Any]:
 def redact(value: Any, key: str = "") -> Any:
     """Replace every path in a config by a placeholder: values of keys that hold paths, and what looks like one."""
     if value is not None and (key in _PATH_KEYS or key.endswith(("_dir", "_root"))):
-        return _PLACEHOLDER
+        # a reference, or an expression that spells no text out, says nothing
+        computed = isinstance(value, str) and value.startswith(("@", "$")) and not {"'", '"'} & set(value)
+        return value if computed else _PLACEHOLDER
     if isinstance(value, dict):
         return {name: redact(item, name) for name, item in value.items()}
     if isinstance(value, list):
