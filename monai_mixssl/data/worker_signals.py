@@ -9,14 +9,16 @@ from monai.data.utils import worker_init_fn
 
 __all__ = ["outlive_signals"]
 
-_GRACE = 60  # seconds for the main process to save a checkpoint and end its workers in order
+_GRACE = 30  # seconds for the main process to save a checkpoint and end its workers in order
 
 
 def outlive_signals(worker_id: int) -> None:
-    """For a ``DataLoader``'s ``worker_init_fn``: outlive Ctrl-C and, for a minute, SIGTERM.
+    """For a ``DataLoader``'s ``worker_init_fn``: outlive Ctrl-C and, for half a minute, SIGTERM.
 
     Without it a signal to the whole process group ends the workers at once, and the main process, which would have
     saved a checkpoint, fails for want of data. Seeds the worker as MONAI's own ``worker_init_fn`` does.
+
+    Not for ``persistent_workers=True``: Python ends such workers by SIGTERM when the program ends, and would wait.
 
     Args:
         worker_id: number of the worker.
