@@ -54,7 +54,9 @@ def announce(
     images = torch.rand(batch_size, in_channels, *patch, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng():
         step = _seconds_per_step(trainer, images.to(trainer.state.device))
-    per_step = max(step, loading / num_workers) if num_workers else step + loading
+    # on a CPU the loaders take their time from the same cores
+    apart = num_workers > 0 and trainer.state.device.type != "cpu"
+    per_step = max(step, loading / num_workers) if apart else step + loading
     steps = trainer.state.epoch_length * trainer.state.max_epochs
     parameters = sum(p.numel() for p in trainer.network.parameters())
     print(
