@@ -36,7 +36,14 @@ from monai_mixssl.workflows import last_line
 from monai_mixssl.workflows.arguments import accepted_arguments
 from monai_mixssl.workflows.values import Rule, nearest
 
-__all__ = ["apply_rules", "check_config", "refuse_unknown_arguments", "refuse_unknown_keys", "running_parser"]
+__all__ = [
+    "apply_rules",
+    "check_config",
+    "correct_booleans",
+    "refuse_unknown_arguments",
+    "refuse_unknown_keys",
+    "running_parser",
+]
 
 # `_debug_` is taken by monai.utils.instantiate, the others by ConfigComponent
 _MONAI_ARGUMENTS = ConfigComponent.non_arg_keys | {"_debug_"}
@@ -69,6 +76,9 @@ def check_config(
     refuse_unknown_keys(parser.get(), entry_ids=(*ids, *(rules or ())))
     refuse_unknown_arguments(parser)
     apply_rules(parser.get(), rules or {})
+    for key, value in parser.get().items():
+        if key != ConfigParser.meta_key:
+            correct_booleans(value)
     if together is not None:
         together(parser.get())
     # The items that the parser has made so far hold the old values. Nothing but imports is resolved this early, so
@@ -127,6 +137,24 @@ def apply_rules(config: dict[str, Any], rules: Mapping[str, Rule]) -> None:
         except ConfigError as error:
             message = str(error)
             raise ConfigError(f"{key} {message}" if message.startswith("must be ") else message) from None
+
+
+def correct_booleans(section: Any) -> None:
+    """Replace the words true and false below the top level by what they say, in place.
+
+    ``--train#dataloader#pin_memory false`` arrives as a string, which is true to Python. The top level is left to the
+    rules, which know what each key may hold; a file has booleans of its own, so there such words are only typed ones.
+
+    Args:
+        section: a dictionary or list of a config; anything else is left alone.
+    """
+    words = {"true": True, "True": True, "false": False, "False": False}
+    if isinstance(section, dict | list):
+        for key, value in list(section.items()) if isinstance(section, dict) else list(enumerate(section)):
+            if isinstance(value, str) and value in words:
+                section[key] = words[value]
+            else:
+                correct_booleans(value)
 
 
 def refuse_unknown_keys(config: Mapping[str, Any], entry_ids: tuple[str, ...] = ()) -> None:

@@ -247,3 +247,16 @@ def test_the_check_leaves_the_table_of_short_names_to_monai() -> None:
     parser = ConfigParser({"a": {"_target_": "Dataset", "data": []}})
     config_check.refuse_unknown_arguments(parser)
     assert parser.locator._components_table is None
+
+
+def test_a_boolean_below_the_top_level_is_what_it_says_too() -> None:
+    config = {
+        "loader": {"pin_memory": "false", "name": "falsely"},
+        "list": [{"print_lr": "True"}, "true"],
+        "top": "true",
+    }
+    for section in config.values():
+        config_check.correct_booleans(section)
+    assert config["loader"] == {"pin_memory": False, "name": "falsely"}
+    assert config["list"] == [{"print_lr": True}, True]
+    assert config["top"] == "true"
