@@ -83,6 +83,7 @@ def check_disk(folder: Path, needed: int) -> None:
 def _values(image: ScanImage, settings: PrepareSettings) -> int:
     values = float(settings.in_channels * math.prod(image.shape))
     if settings.spacing is not None and image.spacing is not None:
+        # PrepareSettings has made a tuple of whatever was given, which its types do not say
         smallest = sorted(image.spacing)[: len(settings.spacing)]  # type: ignore[arg-type]
         values *= math.prod(smallest) / math.prod(settings.spacing[: len(smallest)])  # type: ignore[index]
     return math.ceil(values)

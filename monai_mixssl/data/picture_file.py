@@ -21,7 +21,7 @@ GREY_MODES = {"L", "I", "F", "I;16", "I;16B", "1", "LA"}
 def _open(path: Path) -> Image.Image:
     try:
         image = Image.open(path)
-    except Exception as error:
+    except Exception as error:  # whatever a damaged file makes Pillow raise
         raise LeftOut("damaged picture", type(error).__name__) from None
     if image.width * image.height * 3 > MAX_VOXELS:
         raise LeftOut("header claims an absurd size", f"{image.width * image.height} pixels")
@@ -56,7 +56,7 @@ def read_picture(path: Path) -> Volume:
             array = np.asarray(image)
     except LeftOut:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a damaged file makes Pillow raise
         raise LeftOut("pixels cannot be decoded", type(error).__name__) from None
     array = array[..., None] if array.ndim == 2 else array
     return Volume(array.transpose(2, 1, 0), None, None)

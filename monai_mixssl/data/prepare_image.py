@@ -95,7 +95,7 @@ def _resample(
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[float, ...] | None]:
     if settings.spacing is None or spacing is None:
         return array, affine, spacing
-    wanted: list[float] = list(settings.spacing)  # type: ignore[arg-type]
+    wanted: list[float] = list(settings.spacing)  # type: ignore[arg-type]  # a tuple once checked
     if settings.spatial_dims == 2 and affine is not None:
         # rows and columns of an upright slice are the second and first of the two remaining axes
         wanted = wanted[::-1]
@@ -112,7 +112,7 @@ def _resample(
 
 
 def _crop_volume(array: np.ndarray, affine: np.ndarray, settings: PrepareSettings) -> tuple[np.ndarray, np.ndarray]:
-    patch: Sequence[int] = settings.patch_size  # type: ignore[assignment]
+    patch: Sequence[int] = settings.patch_size  # type: ignore[assignment]  # a tuple once checked
     box = foreground_box(array, patch)
     array = array[(slice(None), *box)]
     moved = affine.copy()
@@ -130,7 +130,7 @@ def _slices(
     axis: int,
     settings: PrepareSettings,
 ) -> tuple[np.ndarray, tuple[float, ...] | None, list[int]]:
-    patch: Sequence[int] = settings.patch_size  # type: ignore[assignment]
+    patch: Sequence[int] = settings.patch_size  # type: ignore[assignment]  # a tuple once checked
     if affine is not None:
         stack = upright(array, axis)
         rest = [step for other, step in enumerate(spacing or ()) if other != axis]

@@ -76,7 +76,7 @@ class SeededDataset(Dataset):
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
+        return len(self.dataset)  # type: ignore[arg-type]  # torch types no length
 
     def __getitem__(self, index: SupportsIndex) -> Any:
         i = operator.index(index)

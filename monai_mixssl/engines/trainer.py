@@ -89,7 +89,7 @@ class MixSSLTrainer(SupervisedTrainer):
         )
         self.state.optimizer_stepped = False
 
-    def run(self) -> None:  # type: ignore[override]
+    def run(self) -> None:  # type: ignore[override]  # as MONAI does: no arguments
         """Train until ``max_epochs``, from wherever the state stands."""
         # MONAI's Trainer.run makes a new CUDA scaler at every call, which would lose a restored one
         self.scaler = self.gradient_scaler  # type: ignore[assignment]  # MONAI names the deprecated CUDA-only class

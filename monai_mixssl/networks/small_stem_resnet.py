@@ -98,7 +98,7 @@ class SmallStemResNetEncoder(ResNet, BaseEncoder):
     def _make_layer(self, *args: Any, **kwargs: Any) -> nn.Sequential:
         return super()._make_layer(*args, **{**kwargs, "norm": self._block_norm})
 
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]  # an encoder: all maps
         """Compute the feature maps.
 
         Args:

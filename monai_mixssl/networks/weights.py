@@ -57,7 +57,7 @@ def save_encoder(path: str | os.PathLike[str], net: nn.Module, metadata: Mapping
         text = json.dumps({**own, **extra}, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"The encoder's metadata must be JSON types only: {error}.") from error
-    encoder: nn.Module = net.encoder  # type: ignore[assignment]
+    encoder: nn.Module = net.encoder  # type: ignore[assignment]  # torch types attributes loosely
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     _write_atomically(Path(path), safetensors.torch.save(tensors, {_KEY: text}))
 
