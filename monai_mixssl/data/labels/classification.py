@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From labelled images to data for classification: labels, scan, preparation, splits, label subset, leakage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from monai_mixssl.data.labels.labelled_data import LabelledData
+
+__all__ = ["classification_data"]
+
+
+def classification_data(
+    dataset_dir: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
+    *,
+    preparation: Mapping[str, Any],
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    labels_per_class: int | None = None,
+    label_fraction: float | None = None,
+    label_seed: int | None = None,
+    pretrain_run: str | os.PathLike[str] | None = None,
+    data_from: str | os.PathLike[str] | None = None,
+    num_workers: int | None = None,
+    progress: bool = True,
+    resume: bool = False,
+    report: Callable[[str], Any] = print,
+) -> LabelledData:
+    """Being written."""
+    raise NotImplementedError
