@@ -14,6 +14,7 @@ from monai_mixssl.workflows.final_validation import final_validation
 from monai_mixssl.workflows.inference import INFERENCE_RULES, inference_data, recorded_stride
 from monai_mixssl.workflows.named import InferenceWorkflow, PretrainWorkflow, bundle_root
 from monai_mixssl.workflows.pretrain_rules import PRETRAIN_RULES, check_pretrain_keys
+from monai_mixssl.workflows.probe_run import probe
 from monai_mixssl.workflows.run_data import run_data
 from monai_mixssl.workflows.run_folder import RunFolder
 from monai_mixssl.workflows.run_record import RunRecord
@@ -37,6 +38,7 @@ __all__ = [
     "final_validation",
     "inference_data",
     "outlive_signals",
+    "probe",
     "rank_share",
     "recorded_stride",
     "run_data",
