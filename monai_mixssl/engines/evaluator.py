@@ -8,20 +8,16 @@ from typing import Any
 
 import torch
 from ignite.metrics import Metric
-from monai.engines import SupervisedEvaluator
-from monai.engines.utils import IterationEvents
-from monai.utils.enums import CommonKeys as Keys
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from monai_mixssl.engines.metrics import validation_metrics
-from monai_mixssl.engines.precision import autocast
+from monai_mixssl.engines.precision_evaluator import PrecisionEvaluator
 from monai_mixssl.engines.prepare_batch import PrepareMixupBatch
 
 __all__ = ["MixSSLEvaluator"]
 
 
-class MixSSLEvaluator(SupervisedEvaluator):
+class MixSSLEvaluator(PrecisionEvaluator):
     """MONAI's ``SupervisedEvaluator`` for the dual objective, with the metrics that tell whether anything was learned.
 
     ``engine.state.metrics`` holds, after a run, what
@@ -39,7 +35,7 @@ class MixSSLEvaluator(SupervisedEvaluator):
         additional_metrics: further Ignite metrics by name.
         decollate: as in the parent, but off by default.
         val_handlers: handlers with an ``attach`` method.
-        kwargs: further arguments of ``SupervisedEvaluator``.
+        kwargs: further arguments of the parent.
     """
 
     def __init__(
@@ -56,16 +52,13 @@ class MixSSLEvaluator(SupervisedEvaluator):
         val_handlers: Sequence | None = None,
         **kwargs: Any,
     ) -> None:
-        device = torch.device(device)
-        autocast(device, precision)
-        self.precision = precision
-        self.loss_function = loss_function
         metrics = validation_metrics(spatial_dims)
         super().__init__(
             device=device,
             val_data_loader=val_data_loader,
-            # a distributed wrapper exchanges buffers at every forward pass: ranks with unequal numbers of batches hang
-            network=network.module if isinstance(network, DistributedDataParallel) else network,
+            network=network,
+            loss_function=loss_function,
+            precision=precision,
             prepare_batch=PrepareMixupBatch() if prepare_batch is None else prepare_batch,
             key_val_metric={"val_loss": metrics.pop("val_loss")},
             additional_metrics={**metrics, **(additional_metrics or {})},
@@ -74,16 +67,6 @@ class MixSSLEvaluator(SupervisedEvaluator):
             val_handlers=val_handlers,
             **kwargs,
         )
-
-    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
-        inputs, targets = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
-        engine.state.output = {Keys.IMAGE: inputs, Keys.LABEL: targets}
-        with engine.mode(engine.network), autocast(engine.state.device, self.precision):
-            engine.state.output[Keys.PRED] = engine.inferer(inputs, engine.network)
-            engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-            engine.state.output.update(self.loss_function(engine.state.output[Keys.PRED], targets))
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return engine.state.output
 
 
 def _lower_is_better(current: float, best: float) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from monai_mixssl.handlers.best_model import BestModel
 from monai_mixssl.handlers.checkpoint import RunCheckpoint, latest_iteration
 from monai_mixssl.handlers.collapse import CollapseMonitor, embedding_spread
 from monai_mixssl.handlers.embedding_table import EmbeddingTable
@@ -13,6 +14,7 @@ from monai_mixssl.handlers.progress import TrainingProgress
 from monai_mixssl.handlers.random_state import RandomState
 
 __all__ = [
+    "BestModel",
     "CollapseMonitor",
     "EmbeddingTable",
     "EpochPosition",

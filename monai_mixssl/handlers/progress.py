@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
@@ -12,24 +13,39 @@ from tqdm import tqdm
 __all__ = ["TrainingProgress"]
 
 _SMOOTHING = 0.95
+_OBJECTIVES = {"reconstruction": "reconstruction_loss", "transparency": "transparency_loss"}
+_VALIDATION = {"validation": "val_loss"}
 
 
 class TrainingProgress:
-    """One bar over the whole run: both objectives, images per second and time left; the last validation beside them.
+    """One bar over the whole run: losses, images per second and time left; the last validation beside them.
 
     (Ignite's ``ProgressBar`` counts iterations of one epoch, so it can tell neither images per second nor the time left
     of the run.)
 
     Args:
         batch_size: images in a step, over all processes.
-        validator: the engine whose ``val_loss`` is shown after each of its runs.
+        validator: the engine whose metrics are shown after each of its runs.
         disable: show nothing, as on all ranks but the first.
+        losses: what to show of the trainer's output, smoothed: its keys, each under the name to show it by. None: both
+            objectives of pretraining.
+        metrics: what to show of the validator's metrics, likewise; one that a run has not computed is left out. None:
+            its loss.
     """
 
-    def __init__(self, batch_size: int, validator: Workflow | None = None, disable: bool = False) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        validator: Workflow | None = None,
+        disable: bool = False,
+        losses: Mapping[str, str] | None = None,
+        metrics: Mapping[str, str] | None = None,
+    ) -> None:
         self.batch_size = batch_size
         self.validator = validator
         self.disable = disable
+        self.losses = dict(_OBJECTIVES if losses is None else losses)
+        self.metrics = dict(_VALIDATION if metrics is None else metrics)
         self._bar: tqdm | None = None
         self._values: dict[str, float] = {}
 
@@ -48,7 +64,6 @@ class TrainingProgress:
                 total=engine.state.max_epochs * engine.state.epoch_length * self.batch_size,
                 initial=engine.state.iteration * self.batch_size,
                 unit="image",
-                desc="pretraining",
                 dynamic_ncols=True,
                 disable=self.disable,
                 file=sys.stderr,
@@ -57,14 +72,15 @@ class TrainingProgress:
 
     def _advance(self, engine: Workflow) -> None:
         assert self._bar is not None  # opened with the epoch
-        for name, key in (("reconstruction", "reconstruction_loss"), ("transparency", "transparency_loss")):
+        for name, key in self.losses.items():
             value = float(engine.state.output[key])
             self._values[name] = _SMOOTHING * self._values.get(name, value) + (1 - _SMOOTHING) * value
         self._bar.set_postfix({name: f"{value:.4f}" for name, value in self._values.items()}, refresh=False)
         self._bar.update(self.batch_size)
 
     def _validated(self, validator: Workflow) -> None:
-        self._values["validation"] = float(validator.state.metrics["val_loss"])
+        found = validator.state.metrics
+        self._values.update({name: float(found[key]) for name, key in self.metrics.items() if key in found})
 
     def _close(self) -> None:
         if self._bar is not None:

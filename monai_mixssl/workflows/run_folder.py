@@ -23,12 +23,26 @@ from monai_mixssl.workflows.versions import versions
 __all__ = ["RunFolder"]
 
 _FORMAT = 1
+_FIRST = "pretraining"
 # a run that was killed before it wrote run.json has left nothing but these
-_LAYOUT = {"checkpoints", "config.json", "excluded.jsonl", "manifest.json", "pictures", "private", "tensorboard"} | {
-    "versions.json"
+_LAYOUT = {"checkpoints", "config.json", "excluded.jsonl", "manifest.json", "masks", "pictures", "private"} | {
+    "predictions.csv",
+    "tensorboard",
+    "versions.json",
 }
 _PLACEHOLDER = "<in private/config.json>"
-_PATH_KEYS = ("init_weights", "encoder")
+_PATHS = (
+    "dataset_dir",
+    "source_dir",
+    "init_weights",
+    "pretrained",
+    "pretrained_decoder",
+    "pretrain_run",
+    "data_from",
+    "run_dir",
+    "model",
+)
+_PATH_KEYS = (*_PATHS, "encoder")
 # at the start of a word, also in an expression: /data, ~/data, ./data, ../data, C:\data; not the // of a division
 _LIKE_A_PATH = re.compile(r"""(?:^|['"\s(=])(?:/(?![/\s])|~/|\.\.?/|[A-Za-z]:\\)""")
 # keys that change how a run goes on, but nothing of what it computes
@@ -58,7 +72,11 @@ class RunFolder:
     ``log.jsonl``               losses and metrics, one JSON object a line
     ``encoder.safetensors``     the encoder's weights, once training is complete
     ``checkpoints/``            from which ``--resume True`` goes on
-    ``pictures/``               examples, predicted against true transparency, loss curves
+    ``model.safetensors``       fine-tuning: the network's weights, with the record that rebuilds it
+    ``model.pt``                the same weights as a plain state dict, for MONAI's ``ckpt_export``
+    ``metrics.json``            what was measured on validation and test images, and from how many labels
+    ``predictions.csv``         what was predicted for each image, by id; of segmentation, ``masks/``
+    ``pictures/``               pretraining: examples, predicted against true transparency, loss curves
     ``tensorboard/``            event files
     ``private/``                paths, salt, id-to-file table, prepared images; mode 0700, never to be shared
     ==========================  ==========================================================================
@@ -68,7 +86,8 @@ class RunFolder:
         resume: go on with the run that the folder holds. An empty folder, or a run without a checkpoint, begins anew
             either way, so that a job that may be interrupted at any time can always be started with ``--resume True``.
         main: whether this process writes (the first of several).
-        kind: what kind of run this is, ``"pretraining"`` or ``"inference"``.
+        kind: what kind of run this is, such as ``"pretraining"``, ``"inference"``, ``"finetuning"``, ``"probe"``,
+            ``"evaluation"`` or ``"prediction"``.
 
     Attributes:
         resuming: whether there is a run to go on with.
@@ -77,7 +96,7 @@ class RunFolder:
         RunFolderError: where the folder holds another run, something else, or cannot be made.
     """
 
-    def __init__(self, path: str | Path, resume: bool = False, main: bool = True, kind: str = "pretraining") -> None:
+    def __init__(self, path: str | Path, resume: bool = False, main: bool = True, kind: str = _FIRST) -> None:
         self.path = Path(path)
         self.kind = kind
         self.main = main
@@ -86,6 +105,11 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.log = self.path / "log.jsonl"
         self.encoder = self.path / "encoder.safetensors"
+        self.model = self.path / "model.safetensors"
+        self.model_state = self.path / "model.pt"
+        self.metrics = self.path / "metrics.json"
+        self.predictions = self.path / "predictions.csv"
+        self.masks = self.path / "masks"
         self._run = self.path / "run.json"
         # a run that never came to its first checkpoint has nothing to lose: it may have failed on a key just corrected
         begun = self._run.is_file() and (self.last_iteration > 0 or self._state()["status"] == "complete")
@@ -96,6 +120,8 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             # a file half-written by a run that was killed in that moment is nobody's
             foreign = {e.name for e in self.path.iterdir() if not e.name.endswith(TEMPORARY)} - _LAYOUT
+        if begun and resume and self._state().get("kind") != kind:
+            raise RunFolderError(f"output_dir holds a run of another kind than {kind}; choose a new folder")
         if begun and not resume:
             raise RunFolderError("output_dir holds another run; go on with it by --resume True, or choose a new folder")
         if foreign and not self._run.is_file():
@@ -144,14 +170,14 @@ class RunFolder:
         if other:
             raise RunFolderError(
                 f"the run in output_dir was started with another {', '.join(other)}; resume it with the same keys, or "
-                "choose a new output_dir (and init_weights, to start from its weights)"
+                f"choose a new output_dir{' (and init_weights, to start from its weights)' * (self.kind == _FIRST)}"
             )
 
 
 def _without_private_parts(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config as JSON keeps it, without the bundle's metadata; folders made absolute, to compare and to keep."""
     own = {key: value for key, value in config.items() if key != ConfigParser.meta_key}
-    for key in ("dataset_dir", "source_dir", "init_weights"):
+    for key in _PATHS:
         value = own.get(key)
         if isinstance(value, str) and not value.startswith(("$", "@")):
             own[key] = ",".join(os.path.abspath(part) for part in split_roots(value))
