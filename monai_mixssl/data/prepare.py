@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from monai_mixssl.data.atomic import write_atomically, write_json
+from monai_mixssl.data.content import content_digest, content_id
 from monai_mixssl.data.prepare_image import prepare_image
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.data.read import read_image
@@ -26,7 +27,7 @@ from monai_mixssl.data.records import Excluded, LeftOut, ScanImage
 from monai_mixssl.data.settings import PrepareSettings
 from monai_mixssl.errors import RunFolderError
 
-__all__ = ["default_workers", "prepare_images", "still_to_prepare"]
+__all__ = ["default_workers", "prepare_images", "read_digests", "still_to_prepare"]
 
 
 def default_workers() -> int:
@@ -56,13 +57,14 @@ def prepare_images(
         progress: show a progress bar on stderr.
 
     Returns:
-        The records of the images that can be used, in the order given, and what is left out.
+        The records of the images that can be used, in the order given, and what is left out. "content" of a record is
+        the same for images whose decoded values are the same, see `content_digest`.
 
     Raises:
         RunFolderError: the disk is full.
     """
     private.remove_leftovers()
-    work = _Work(list(images), private.prepared, settings)
+    work = _Work(list(images), private.prepared, settings, private.salt())
     loader = DataLoader(
         work,
         batch_size=1,
@@ -94,11 +96,27 @@ def still_to_prepare(images: Sequence[ScanImage], private: PrivateFolder, settin
     return [image for image in images if not known(image)]
 
 
+def read_digests(folder: Path, image_ids: Iterable[str]) -> dict[str, str]:
+    """Reads the content digests of prepared images, by id; images that were prepared without one are not among them.
+
+    Args:
+        folder: where the prepared arrays lie.
+        image_ids: of which images.
+    """
+    digests = {}
+    for image_id in image_ids:
+        try:
+            digests[image_id] = str(json.loads((folder / f"{image_id}.json").read_text())["digest"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return digests
+
+
 class _Work(Dataset):
     """Gives for each image ("done", record), ("left out", [reason, detail]) or ("stop", sentence)."""
 
-    def __init__(self, images: list[ScanImage], folder: Path, settings: PrepareSettings) -> None:
-        self.images, self.folder, self.settings = images, folder, settings
+    def __init__(self, images: list[ScanImage], folder: Path, settings: PrepareSettings, salt: bytes) -> None:
+        self.images, self.folder, self.settings, self.salt = images, folder, settings, salt
 
     def __len__(self) -> int:
         return len(self.images)
@@ -109,26 +127,30 @@ class _Work(Dataset):
             key = _key(image, self.settings)
             known = _known(self.folder, image.id, key)
             if known is None:
-                known = self._prepare(image)
-                write_json(self.folder / f"{image.id}.json", {"key": key, "outcome": known}, "prepared images")
+                known, digest = self._prepare(image)
+                written = {"key": key, "outcome": known, "digest": digest}
+                write_json(self.folder / f"{image.id}.json", written, "prepared images")
             return known
         except LeftOut as reason:  # the files are gone: nothing to remember
             return "left out", [reason.reason, reason.detail]
         except RunFolderError as error:  # an exception would lose its sentence on the way through the loader
             return "stop", str(error)
 
-    def _prepare(self, image: ScanImage) -> tuple[str, Any]:
+    def _prepare(self, image: ScanImage) -> tuple[tuple[str, Any], str]:
         try:
-            array, record = prepare_image(image, read_image(image), self.settings)
+            volume = read_image(image)
+            array, record = prepare_image(image, volume, self.settings)
+            digest = content_digest(volume)
         except LeftOut as reason:
-            return "left out", [reason.reason, reason.detail]
+            return ("left out", [reason.reason, reason.detail]), ""
         except MemoryError:
-            return "left out", ["more memory needed than there is", ""]
+            return ("left out", ["more memory needed than there is", ""]), ""
         except Exception as error:  # whatever a damaged file does to a library, the run goes on
-            return "left out", ["cannot be read", type(error).__name__]
+            return ("left out", ["cannot be read", type(error).__name__]), ""
         path = self.folder / f"{image.id}.npy"
         write_atomically(path, lambda file: np.save(file, array), "prepared images")
-        return "done", {**record, "bytes": path.stat().st_size}
+        record |= {"content": content_id(self.salt, digest), "bytes": path.stat().st_size}
+        return ("done", record), digest
 
 
 def _first(batch: list[Any]) -> Any:
@@ -153,6 +175,8 @@ def _known(folder: Path, image_id: str, key: str) -> tuple[str, Any] | None:
         written = json.loads((folder / f"{image_id}.json").read_text())
         outcome, value = written["outcome"]
         if written["key"] != key:
+            return None
+        if outcome == "done" and "content" not in value:  # prepared by a version that did not hash it yet
             return None
         if outcome == "done" and (folder / f"{image_id}.npy").stat().st_size != value["bytes"]:
             return None

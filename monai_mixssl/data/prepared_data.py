@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from monai_mixssl.data.split import split_by_group
 from monai_mixssl.data.summary import found_counts, summarize
 from monai_mixssl.errors import DataError, RunFolderError
 
-__all__ = ["prepare_data"]
+__all__ = ["check_settings", "prepare_data", "prepare_scan", "restore_arrays"]
 
 KEYS = {"max_pad": "max_pad_factor"}  # what the user types, where the setting has another name
 
@@ -82,6 +82,36 @@ def prepare_data(
     data_roots(dataset_dir)  # a misspelt folder leaves no output folder behind
     private = PrivateFolder(output)
     found = scan(dataset_dir, salt=private.salt(), skip=[output], num_workers=workers, progress=progress)
+    images, records, excluded = prepare_scan(found, output, settings, workers, progress, report)
+    data = _split(output, images, records, excluded, settings, val_fraction, seed)
+    write_manifest(output, data, found_counts(found.images), {"val_fraction": val_fraction, "seed": seed})
+    return data
+
+
+def prepare_scan(
+    found: ScanResult,
+    output: Path,
+    settings: PrepareSettings,
+    num_workers: int,
+    progress: bool,
+    report: Callable[[str], Any],
+) -> tuple[list[ScanImage], list[dict[str, Any]], list[Excluded]]:
+    """Prepares what a scan found, once the disk is known to be large enough, and writes down what is left out.
+
+    Args:
+        found: what the scan found, with the salt of `output`.
+        output: the run's output folder.
+        settings, num_workers, progress: see `prepare_images`.
+        report: is given what was found, left out and estimated, as text.
+
+    Returns:
+        The images that can be used and their records, both in the order of the scan, and all that is left out.
+
+    Raises:
+        DataError: nothing was found.
+        RunFolderError: the disk is full or too small.
+    """
+    private = PrivateFolder(output)
     _write_index(private, found)
     report(summarize(found.images, found.excluded))
     write_excluded(output, found.excluded)
@@ -92,18 +122,16 @@ def prepare_data(
         )
     private.remove_leftovers()  # they take room on the disk
     # what a killed run has prepared already needs no room any more
-    needed = estimate(still_to_prepare(found.images, private, settings), settings, workers)
+    needed = estimate(still_to_prepare(found.images, private, settings), settings, num_workers)
     if needed.images:
         report(needed.text())
         check_disk(private.prepared, needed.disk_bytes)
-    records, unusable = prepare_images(found.images, private, settings, num_workers=workers, progress=progress)
+    records, unusable = prepare_images(found.images, private, settings, num_workers=num_workers, progress=progress)
     excluded = found.excluded + unusable
     used = {record["id"] for record in records}
     images = [image for image in found.images if image.id in used]
-    data = _split(output, images, records, excluded, settings, val_fraction, seed)
     write_excluded(output, excluded)
-    write_manifest(output, data, found_counts(found.images), {"val_fraction": val_fraction, "seed": seed})
-    return data
+    return images, records, excluded
 
 
 def _write_index(private: PrivateFolder, found: ScanResult) -> None:
@@ -125,16 +153,12 @@ def _split(
     split_by = None
     held_out: set[str] = set()
     if not images:
-        write_excluded(output, excluded)
         raise DataError(
             f"None of the {len(excluded)} files and images found can be used; excluded.jsonl in output_dir lists why."
         )
     if val_fraction is not None:
-        try:
-            sizes = {record["id"]: _items(record, settings) for record in records}
-            _, validation, split_by = split_by_group(images, val_fraction, seed, sizes)
-        finally:
-            write_excluded(output, excluded)
+        sizes = {record["id"]: _items(record, settings) for record in records}
+        _, validation, split_by = split_by_group(images, val_fraction, seed, sizes)
         held_out = set(validation)
     groups = {image.id: image.group for image in images}
     return PreparedData(
@@ -161,26 +185,47 @@ def _items(record: dict[str, Any], settings: PrepareSettings) -> int:
 
 def _resume(output: Path, settings: PrepareSettings, workers: int, progress: bool) -> PreparedData:
     data = load_prepared(output)
-    if data.settings != settings:
-        before, now = data.settings.as_dict(), settings.as_dict()
-        changed = ", ".join(KEYS.get(name, name) for name in now if now[name] != before[name])
+    check_settings(data.settings, settings)
+    restore_arrays(missing_arrays(data), output, settings, workers, progress)
+    return data
+
+
+def check_settings(before: PrepareSettings, now: PrepareSettings) -> None:
+    """Refuses to go on with images that were prepared otherwise.
+
+    Raises:
+        RunFolderError: the settings differ; those that do are named.
+    """
+    if before != now:
+        first, second = before.as_dict(), now.as_dict()
+        changed = ", ".join(KEYS.get(name, name) for name in second if second[name] != first[name])
         raise RunFolderError(
             f"The run in output_dir was prepared with another {changed}; resume it with the same settings, or start "
             "a new run in another folder."
         )
-    missing = set(missing_arrays(data))
-    if missing:  # someone made room: prepare those again, from the files that the index names
-        private = PrivateFolder(output)
-        try:
-            index = [ScanImage.from_dict(value) for value in json.loads(private.index.read_text())]
-        except (OSError, ValueError, TypeError):
-            index = []
-        again = [image for image in index if image.id in missing]
-        records, _ = prepare_images(again, private, settings, num_workers=workers, progress=progress)
-        lost = missing - {record["id"] for record in records}
-        if lost:
-            raise RunFolderError(
-                f"{len(lost)} prepared images of this run are gone and cannot be made again (such as {min(lost)}); "
-                "put the data back (private/files.csv names the files), or start a new run."
-            )
-    return data
+
+
+def restore_arrays(
+    missing: Iterable[str], output: Path, settings: PrepareSettings, num_workers: int, progress: bool
+) -> None:
+    """Prepares images again whose arrays someone has deleted, from the files that the run's index names.
+
+    Raises:
+        RunFolderError: the files are gone, too.
+    """
+    wanted = set(missing)
+    if not wanted:
+        return
+    private = PrivateFolder(output)
+    try:
+        index = [ScanImage.from_dict(value) for value in json.loads(private.index.read_text())]
+    except (OSError, ValueError, TypeError):
+        index = []
+    again = [image for image in index if image.id in wanted]
+    records, _ = prepare_images(again, private, settings, num_workers=num_workers, progress=progress)
+    lost = wanted - {record["id"] for record in records}
+    if lost:
+        raise RunFolderError(
+            f"{len(lost)} prepared images of this run are gone and cannot be made again (such as {min(lost)}); "
+            "put the data back (private/files.csv names the files), or start a new run."
+        )
