@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from monai.networks.blocks import Convolution
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from monai_mixssl.errors import ConfigError
-from monai_mixssl.networks.normalization import NormSpec, norm_argument
+from monai_mixssl.networks.normalization import BATCH_INDEPENDENT_NORM, NormSpec, norm_argument, parse_norm
 
 __all__ = ["LightDecoder"]
 
@@ -39,6 +40,9 @@ class LightDecoder(nn.Module):
         skip_connections: whether each level also gets the encoder's map of its size.
         norm: normalisation of the convolutions.
 
+    Attributes:
+        arguments: the last three arguments as JSON types, from which an equal decoder can be built.
+
     Raises:
         ConfigError: when ``decoder_channels`` has not one positive number a feature map, or norm does not fit it.
     """
@@ -62,6 +66,11 @@ class LightDecoder(nn.Module):
                 f"not {list(decoder_channels)}."
             )
         self.skip_connections = skip_connections
+        self.arguments = {
+            "decoder_channels": list(decoder_channels),
+            "skip_connections": skip_connections,
+            "norm": parse_norm(norm),
+        }
         skips = [0, *reversed(feature_channels[:-1])] if skip_connections else [0] * levels
         inputs = [feature_channels[-1], *decoder_channels[:-1]]
         try:
@@ -72,6 +81,21 @@ class LightDecoder(nn.Module):
         except (TypeError, ValueError) as error:
             raise ConfigError(f"The decoder cannot be built with norm {norm!r}: {error}") from error
         self.head = Conv[Conv.CONV, spatial_dims](decoder_channels[-1], out_channels, kernel_size=3, padding=1)
+
+    @staticmethod
+    def norm_beside(record: Mapping[str, Any]) -> NormSpec:
+        """The normalisation that goes with an encoder.
+
+        Args:
+            record: the encoder's record, see :func:`~monai_mixssl.networks.encoders.build_encoder`.
+
+        Returns:
+            The norm that was chosen for the encoder; else batch norm, or group norm beside the transformer, whose own
+            layer norm does not depend on the batch either.
+        """
+        if record["norm"] is not None:
+            return list(record["norm"])
+        return BATCH_INDEPENDENT_NORM if record["family"] == "swin_unetr" else "batch"
 
     def forward(self, features: Sequence[torch.Tensor], size: Sequence[int]) -> torch.Tensor:
         """Decode.

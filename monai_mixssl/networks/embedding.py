@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from monai.networks.layers.factories import Pool
@@ -12,7 +12,7 @@ from torch import nn
 
 from monai_mixssl.errors import ConfigError
 
-__all__ = ["EncoderEmbedding", "Pooling", "pool_features"]
+__all__ = ["EncoderEmbedding", "Pooling", "embedding_size", "pool_features"]
 
 Pooling = Literal["last", "all", "last2x2"]
 
@@ -40,6 +40,26 @@ def pool_features(features: Sequence[torch.Tensor], pooling: Pooling = "last") -
     if pooling == "last2x2":
         last = features[-1].float()
         return Pool[Pool.ADAPTIVEAVG, last.ndim - 2](2)(last).flatten(1)
+    raise ConfigError(f"pooling must be one of {', '.join(_POOLINGS)}, not {pooling!r}.")
+
+
+def embedding_size(record: Mapping[str, Any], pooling: Pooling = "last") -> int:
+    """Length D of the vector that :func:`pool_features` gives.
+
+    Args:
+        record: the encoder's record, see :func:`~monai_mixssl.networks.encoders.build_encoder`.
+        pooling: see :func:`pool_features`.
+
+    Raises:
+        ConfigError: when the pooling is not known.
+    """
+    channels = record["feature_channels"]
+    if pooling == "last":
+        return int(channels[-1])
+    if pooling == "all":
+        return int(sum(channels))
+    if pooling == "last2x2":
+        return int(channels[-1]) * 2 ** int(record["spatial_dims"])
     raise ConfigError(f"pooling must be one of {', '.join(_POOLINGS)}, not {pooling!r}.")
 
 

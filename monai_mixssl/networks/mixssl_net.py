@@ -11,7 +11,7 @@ from torch import nn
 from monai_mixssl.networks.decoder import LightDecoder
 from monai_mixssl.networks.embedding import pool_features
 from monai_mixssl.networks.encoders import build_encoder
-from monai_mixssl.networks.normalization import BATCH_INDEPENDENT_NORM, NormSpec
+from monai_mixssl.networks.normalization import NormSpec
 from monai_mixssl.networks.transparency_head import TransparencyHead, TransparencyKind
 
 __all__ = ["MixSSLNet"]
@@ -58,10 +58,9 @@ class MixSSLNet(nn.Module):
         self.encoder, self.record = build_encoder(backbone, spatial_dims, in_channels, norm, feature_size)
         channels = self.record["feature_channels"]
         self.embedding_size = int(channels[-1])
-        # the transformer's layer norm does not depend on the batch, nor should the decoder that goes with it
-        own_norm: NormSpec = BATCH_INDEPENDENT_NORM if self.record["family"] == "swin_unetr" else "batch"
+        decoder_norm = LightDecoder.norm_beside(self.record)
         self.decoder = LightDecoder(
-            spatial_dims, channels, in_channels, decoder_channels, skip_connections, own_norm if norm is None else norm
+            spatial_dims, channels, in_channels, decoder_channels, skip_connections, decoder_norm
         )
         self.transparency_head = TransparencyHead(spatial_dims, self.embedding_size, transparency)
 
