@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mix-up self-supervised pretraining for MONAI."""
+"""Mix-up self-supervised pretraining for MONAI, and what comes after it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import Any
 __version__ = "0.1.0"
 
 # What `--workflow_name monai_mixssl.<Name>` finds; imported on first use, since it brings all of MONAI with it.
-_WORKFLOWS = ("InferenceWorkflow", "PretrainWorkflow")
+_WORKFLOWS = (
+    "ClassificationEvaluateWorkflow",
+    "ClassificationInferWorkflow",
+    "ClassificationWorkflow",
+    "InferenceWorkflow",
+    "PretrainWorkflow",
+    "SegmentationEvaluateWorkflow",
+    "SegmentationInferWorkflow",
+    "SegmentationWorkflow",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -11,8 +11,21 @@ from monai_mixssl.workflows.before_work import check_before_work
 from monai_mixssl.workflows.config_check import check_config
 from monai_mixssl.workflows.distributed import distribute, end_processes, start_processes
 from monai_mixssl.workflows.final_validation import final_validation
+from monai_mixssl.workflows.finetune_data import finetune_data, labelled_phantoms, repeated
+from monai_mixssl.workflows.finetune_rules import FINETUNE_RULES, check_finetune_keys, require_file, require_run
+from monai_mixssl.workflows.finetune_settings import FineTuneSettings, finetune_settings, weights_drawn_from
 from monai_mixssl.workflows.inference import INFERENCE_RULES, inference_data, recorded_stride
-from monai_mixssl.workflows.named import InferenceWorkflow, PretrainWorkflow, bundle_root
+from monai_mixssl.workflows.named import (
+    ClassificationEvaluateWorkflow,
+    ClassificationInferWorkflow,
+    ClassificationWorkflow,
+    InferenceWorkflow,
+    PretrainWorkflow,
+    SegmentationEvaluateWorkflow,
+    SegmentationInferWorkflow,
+    SegmentationWorkflow,
+    bundle_root,
+)
 from monai_mixssl.workflows.pretrain_rules import PRETRAIN_RULES, check_pretrain_keys
 from monai_mixssl.workflows.probe_run import probe
 from monai_mixssl.workflows.run_data import run_data
@@ -21,30 +34,46 @@ from monai_mixssl.workflows.run_record import RunRecord
 from monai_mixssl.workflows.weights import save_pretrained, start_from
 
 __all__ = [
+    "FINETUNE_RULES",
     "INFERENCE_RULES",
     "PRETRAIN_RULES",
+    "ClassificationEvaluateWorkflow",
+    "ClassificationInferWorkflow",
+    "ClassificationWorkflow",
+    "FineTuneSettings",
     "InferenceWorkflow",
     "PretrainWorkflow",
     "RandomState",
     "RunFolder",
     "RunRecord",
+    "SegmentationEvaluateWorkflow",
+    "SegmentationInferWorkflow",
+    "SegmentationWorkflow",
     "announce",
     "bundle_root",
     "check_before_work",
     "check_config",
+    "check_finetune_keys",
     "check_pretrain_keys",
     "distribute",
     "end_processes",
     "final_validation",
+    "finetune_data",
+    "finetune_settings",
     "inference_data",
+    "labelled_phantoms",
     "outlive_signals",
     "probe",
     "rank_share",
     "recorded_stride",
+    "repeated",
+    "require_file",
+    "require_run",
     "run_data",
     "save_pretrained",
     "scalars",
     "spread",
     "start_from",
     "start_processes",
+    "weights_drawn_from",
 ]

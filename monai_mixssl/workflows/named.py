@@ -18,7 +18,17 @@ from monai_mixssl.errors import ConfigError
 from monai_mixssl.workflows import last_line
 from monai_mixssl.workflows.values import nearest
 
-__all__ = ["InferenceWorkflow", "PretrainWorkflow", "bundle_root"]
+__all__ = [
+    "ClassificationEvaluateWorkflow",
+    "ClassificationInferWorkflow",
+    "ClassificationWorkflow",
+    "InferenceWorkflow",
+    "PretrainWorkflow",
+    "SegmentationEvaluateWorkflow",
+    "SegmentationInferWorkflow",
+    "SegmentationWorkflow",
+    "bundle_root",
+]
 
 
 def bundle_root(name: str) -> Path:
@@ -104,3 +114,48 @@ class InferenceWorkflow(_PackagedWorkflow):
     config_name = "inference.json"
     default_run_id = "infer"
     default_type = "infer"
+
+
+class ClassificationWorkflow(_PackagedWorkflow):
+    """Fine-tuning a classifier: ``configs/train.json`` of ``mixssl_classification``, ids ``finetune``, ``probe``."""
+
+    bundle = "mixssl_classification"
+    config_name = "train.json"
+    default_run_id = "finetune"
+    default_type = "train"
+
+
+class ClassificationEvaluateWorkflow(_PackagedWorkflow):
+    """Measuring a classifier: ``configs/evaluate.json`` of ``mixssl_classification``, run id ``evaluate``."""
+
+    bundle = "mixssl_classification"
+    config_name = "evaluate.json"
+    default_run_id = "evaluate"
+    default_type = "infer"
+
+
+class ClassificationInferWorkflow(_PackagedWorkflow):
+    """Classifying images: ``configs/inference.json`` of ``mixssl_classification``, run id ``infer``."""
+
+    bundle = "mixssl_classification"
+    config_name = "inference.json"
+    default_run_id = "infer"
+    default_type = "infer"
+
+
+class SegmentationWorkflow(ClassificationWorkflow):
+    """Fine-tuning for segmentation: ``configs/train.json`` of ``mixssl_segmentation``, run id ``finetune``."""
+
+    bundle = "mixssl_segmentation"
+
+
+class SegmentationEvaluateWorkflow(ClassificationEvaluateWorkflow):
+    """Measuring a segmentation: ``configs/evaluate.json`` of ``mixssl_segmentation``, run id ``evaluate``."""
+
+    bundle = "mixssl_segmentation"
+
+
+class SegmentationInferWorkflow(ClassificationInferWorkflow):
+    """Segmenting images: ``configs/inference.json`` of ``mixssl_segmentation``, run id ``infer``."""
+
+    bundle = "mixssl_segmentation"
