@@ -9,7 +9,9 @@ from monai_mixssl.handlers.collapse import CollapseMonitor, embedding_spread
 from monai_mixssl.handlers.embedding_table import EmbeddingTable
 from monai_mixssl.handlers.epoch_position import EpochPosition
 from monai_mixssl.handlers.json_log import JsonLinesLog, read_log, scalars
+from monai_mixssl.handlers.online_probe import OnlineProbe
 from monai_mixssl.handlers.pictures import TrainingPictures
+from monai_mixssl.handlers.prediction_table import PredictionTable
 from monai_mixssl.handlers.progress import TrainingProgress
 from monai_mixssl.handlers.random_state import RandomState
 
@@ -19,6 +21,8 @@ __all__ = [
     "EmbeddingTable",
     "EpochPosition",
     "JsonLinesLog",
+    "OnlineProbe",
+    "PredictionTable",
     "RandomState",
     "RunCheckpoint",
     "TrainingPictures",

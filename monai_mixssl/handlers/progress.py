@@ -18,7 +18,7 @@ _VALIDATION = {"validation": "val_loss"}
 
 
 class TrainingProgress:
-    """One bar over the whole run: losses, images per second and time left; the last validation beside them.
+    """One bar over the whole run: losses, images per second and time left; the last validation and probe beside them.
 
     (Ignite's ``ProgressBar`` counts iterations of one epoch, so it can tell neither images per second nor the time left
     of the run.)
@@ -75,7 +75,8 @@ class TrainingProgress:
         for name, key in self.losses.items():
             value = float(engine.state.output[key])
             self._values[name] = _SMOOTHING * self._values.get(name, value) + (1 - _SMOOTHING) * value
-        self._bar.set_postfix({name: f"{value:.4f}" for name, value in self._values.items()}, refresh=False)
+        values = {**self._values, **getattr(engine.state, "probe", {})}  # what OnlineProbe leaves there
+        self._bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()}, refresh=False)
         self._bar.update(self.batch_size)
 
     def _validated(self, validator: Workflow) -> None:

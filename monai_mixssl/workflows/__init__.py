@@ -26,6 +26,7 @@ from monai_mixssl.workflows.named import (
     SegmentationWorkflow,
     bundle_root,
 )
+from monai_mixssl.workflows.online_probe import check_probe, online_probe
 from monai_mixssl.workflows.pretrain_rules import PRETRAIN_RULES, check_pretrain_keys
 from monai_mixssl.workflows.probe_run import probe
 from monai_mixssl.workflows.run_data import run_data
@@ -55,6 +56,7 @@ __all__ = [
     "check_config",
     "check_finetune_keys",
     "check_pretrain_keys",
+    "check_probe",
     "distribute",
     "end_processes",
     "final_validation",
@@ -62,6 +64,7 @@ __all__ = [
     "finetune_settings",
     "inference_data",
     "labelled_phantoms",
+    "online_probe",
     "outlive_signals",
     "probe",
     "rank_share",

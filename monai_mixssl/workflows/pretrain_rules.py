@@ -74,6 +74,11 @@ PRETRAIN_RULES: dict[str, Rule] = {
     "amp": choice("none", "bf16", "fp16"),
     "accumulation_steps": integer(1),
     "max_grad_norm": optional(number(0, above=True)),
+    # what is measured on labelled images meanwhile
+    "probe_dir": optional(path),
+    "probe_interval": integer(1),
+    "probe_labels_per_class": optional(integer(1)),
+    "probe_samples": integer(3),
     # what is left behind, and when
     "val_interval": integer(1),
     "log_interval": integer(1),

@@ -35,6 +35,7 @@ _PATHS = (
     "dataset_dir",
     "source_dir",
     "init_weights",
+    "probe_dir",
     "pretrained",
     "pretrained_decoder",
     "pretrain_run",
@@ -55,6 +56,8 @@ _FREE_KEYS = (
     "checkpoint_interval",
     "checkpoint_minutes",
     "log_interval",
+    "probe_interval",
+    "probe_samples",
     "output_dir",
     "bundle_root",
 )
