@@ -12,6 +12,8 @@ from monai_mixssl.networks.decoder_file import save_decoder
 from monai_mixssl.networks.embedding import EncoderEmbedding, embedding_size, pool_features
 from monai_mixssl.networks.encoders import backbone_names, build_encoder, check_patch_size, encoder_stride
 from monai_mixssl.networks.find_encoder import encoder_parameters, find_encoder
+from monai_mixssl.networks.load_pretrained import load_pretrained
+from monai_mixssl.networks.load_report import LoadReport
 from monai_mixssl.networks.mixssl_net import MixSSLNet
 from monai_mixssl.networks.model_file import load_model, save_model
 from monai_mixssl.networks.parameter_groups import parameter_groups
@@ -24,6 +26,7 @@ __all__ = [
     "EncoderClassifier",
     "EncoderEmbedding",
     "LightDecoder",
+    "LoadReport",
     "MixSSLNet",
     "SmallStemResNetEncoder",
     "TransparencyHead",
@@ -39,6 +42,7 @@ __all__ = [
     "load_embedding",
     "load_encoder",
     "load_model",
+    "load_pretrained",
     "parameter_groups",
     "pool_features",
     "read_encoder_metadata",
