@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from monai_mixssl.data.records import Excluded, ScanImage
 
-__all__ = ["found_counts", "summarize"]
+__all__ = ["describe_left_out", "found_counts", "summarize"]
 
 IDS_SHOWN = 3
 
@@ -31,6 +31,13 @@ def summarize(images: Sequence[ScanImage], excluded: Sequence[Excluded], title: 
     if notes:
         lines.append("Taken with a note:")
         lines += [f"  {count:6d}  {note}" for note, count in notes.most_common()]
+    lines += describe_left_out(excluded)
+    return "\n".join(lines)
+
+
+def describe_left_out(excluded: Sequence[Excluded]) -> list[str]:
+    """Returns the lines that say what is left out, and why; none where nothing is."""
+    lines: list[str] = []
     by_reason: dict[str, list[str]] = defaultdict(list)
     for one in excluded:
         by_reason[one.reason].append(one.id)
@@ -40,7 +47,7 @@ def summarize(images: Sequence[ScanImage], excluded: Sequence[Excluded], title: 
             more = ", …" if len(ids) > IDS_SHOWN else ""
             lines.append(f"  {len(ids):6d}  {reason} ({', '.join(ids[:IDS_SHOWN])}{more})")
         lines.append("All are listed in excluded.jsonl; private/files.csv says which file is behind an id.")
-    return "\n".join(lines)
+    return lines
 
 
 def _number(count: int, one: str, many: str) -> str:

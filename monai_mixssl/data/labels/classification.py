@@ -3,11 +3,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from monai_mixssl.data.labels.assign import match_rows, patient_names, scan_labelled
+from monai_mixssl.data.labels.build import check_classes, choose_labels, compare, describe, split_records
+from monai_mixssl.data.labels.choices import Choices
 from monai_mixssl.data.labels.labelled_data import LabelledData
+from monai_mixssl.data.labels.manifest import load_labelled, read_choices, write_labelled
+from monai_mixssl.data.labels.npz_form import write_npz_images
+from monai_mixssl.data.labels.read import read_labels
+from monai_mixssl.data.labels.split import Unit
+from monai_mixssl.data.labels.table import CLASSIFICATION, LabelTable
+from monai_mixssl.data.prepare import default_workers, read_digests
+from monai_mixssl.data.prepared_data import check_settings, prepare_scan, restore_arrays
+from monai_mixssl.data.private_folder import PrivateFolder
+from monai_mixssl.data.records import ScanImage
+from monai_mixssl.data.settings import PrepareSettings
+from monai_mixssl.data.summary import found_counts
+from monai_mixssl.errors import ConfigError, DataError, RunFolderError
 
 __all__ = ["classification_data"]
 
@@ -30,5 +47,166 @@ def classification_data(
     resume: bool = False,
     report: Callable[[str], Any] = print,
 ) -> LabelledData:
-    """Being written."""
-    raise NotImplementedError
+    """Reads labels, prepares the images as pretraining does, splits them and writes the manifest.
+
+    In 2D every slice of a volume bears the label of the volume.
+
+    Args:
+        dataset_dir: labelled images, see `read_labels`; only read.
+        output_dir: the run's output folder; gets `manifest.json`, `excluded.jsonl` and `private/`.
+        preparation: arguments of `PrepareSettings`; those of the pretraining, so that the encoder sees the same.
+        val_fraction, test_fraction: shares of the images that are drawn where the labels give no split of that name.
+        seed: of the draw.
+        labels_per_class: use the labels of so many patients (series, files) a class in training; None: of all.
+        label_fraction: or of this share of them.
+        label_seed: of the choice; None: `seed`.
+        pretrain_run: output folder of the pretraining run, for the leakage guard.
+        data_from: output folder of another run on the same data, whose prepared images, ids and splits are taken.
+        num_workers: processes; None: one per core, at most 4. The result does not depend on it.
+        progress: show progress bars on stderr.
+        resume: take the manifest of `output_dir` as it stands, if there is one.
+        report: is given what was found, left out and compared, as text.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+        DataError: a mistake in the labels, too few images, or a test patient or image that the pretraining has seen.
+        RunFolderError: the disk is full, or a folder belongs to other settings or is none of a run.
+    """
+    settings = _settings(preparation)
+    choices = Choices(
+        val_fraction,
+        test_fraction,
+        seed,
+        labels_per_class,
+        label_fraction,
+        seed if label_seed is None else label_seed,
+        pretrain_run,
+    )
+    output = Path(output_dir).expanduser().absolute()
+    workers = default_workers() if num_workers is None else num_workers
+    if resume and (output / "manifest.json").exists():
+        return _resume(output, settings, choices, workers, progress)
+    table = read_labels(dataset_dir, CLASSIFICATION)
+    written = choices.as_dict()  # fails on a wrong pretrain_run before any work
+    if data_from is None:
+        data, found, images = _prepare(table, output, settings, choices, workers, progress, report)
+        private = PrivateFolder(output).path
+    else:
+        data = load_labelled(data_from)
+        _refuse_other(data, settings, table)
+        private = data.folder.parent
+        found = json.loads((Path(data_from).expanduser() / "manifest.json").read_text())["found"]
+        images = _index(private)
+    records = choose_labels(data.records, CLASSIFICATION, choices)
+    check_classes(records.values(), data.classes)
+    names = patient_names(images, match_rows(table, images)) if pretrain_run else {}
+    leakage = compare(records, names, read_digests(data.folder, records), choices)
+    summary = describe(records, CLASSIFICATION, data.classes, data.split_by, data.excluded, leakage)
+    data = LabelledData(
+        CLASSIFICATION,
+        data.folder,
+        records,
+        data.excluded,
+        data.classes,
+        data.multi_label,
+        settings,
+        data.split_by,
+        leakage,
+        summary,
+    )
+    write_labelled(output, data, written, found)
+    report(summary)
+    return data
+
+
+def _settings(preparation: Mapping[str, Any]) -> PrepareSettings:
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in preparation.items()
+    }
+    try:
+        return PrepareSettings(**values)
+    except TypeError:
+        raise ConfigError(
+            f"preparation is {sorted(values)}; use the names {sorted(PrepareSettings.__dataclass_fields__)}."
+        ) from None
+
+
+def _prepare(
+    table: LabelTable,
+    output: Path,
+    settings: PrepareSettings,
+    choices: Choices,
+    workers: int,
+    progress: bool,
+    report: Callable[[str], Any],
+) -> tuple[LabelledData, dict[str, int], list[ScanImage]]:
+    private = PrivateFolder(output)
+    if table.arrays is not None:
+        table = write_npz_images(table, private.path / "npz", progress=progress)
+        skip = [private.prepared]
+    else:
+        skip = [output]
+    found, rows = scan_labelled(table, salt=private.salt(), skip=skip, num_workers=workers, progress=progress)
+    images, records, excluded = prepare_scan(found, output, settings, workers, progress, report)
+    if not images:
+        raise DataError(
+            f"None of the {len(excluded)} files and images found can be used; excluded.jsonl in output_dir lists why."
+        )
+    labelled: dict[str, dict[str, Any]] = {}
+    units = []
+    for image, record in zip(images, records, strict=True):
+        row = rows[image.id]
+        label: int | list[float] = row.labels[0] if not table.multi_label else [0.0] * len(table.classes)
+        if isinstance(label, list):
+            for number in row.labels:
+                label[number] = 1.0
+        labelled[image.id] = {**record, "label": label}
+        is_file = image.kind != "dicom"
+        units.append(Unit(image.id, image.patient, image.series, row.labels, row.split, record["content"], is_file))
+    labelled, split_by = split_records(labelled, units, choices)
+    data = LabelledData(
+        CLASSIFICATION,
+        private.prepared,
+        labelled,
+        excluded,
+        table.classes,
+        table.multi_label,
+        settings,
+        split_by,
+        {},
+        "",
+    )
+    return data, found_counts(found.images), images
+
+
+def _index(private: Path) -> list[ScanImage]:
+    try:
+        return [ScanImage.from_dict(value) for value in json.loads((private / "index.json").read_text())]
+    except (OSError, ValueError, TypeError, KeyError):
+        raise RunFolderError("The folder of data_from holds no private/index.json; give the whole folder.") from None
+
+
+def _refuse_other(data: LabelledData, settings: PrepareSettings, table: LabelTable) -> None:
+    if data.task != CLASSIFICATION or data.settings is None:
+        raise RunFolderError("The run in data_from is one of segmentation; give one of classification.")
+    if data.settings != settings:
+        raise RunFolderError(
+            "The run in data_from prepared its images with other settings; use the same, or leave data_from out."
+        )
+    if data.classes != table.classes or data.multi_label != table.multi_label:
+        raise RunFolderError("The run in data_from has other classes; data_from takes runs on the same data.")
+
+
+def _resume(output: Path, settings: PrepareSettings, choices: Choices, workers: int, progress: bool) -> LabelledData:
+    data = load_labelled(output)
+    if data.settings is None:
+        raise RunFolderError("The run in output_dir is one of segmentation; start a new run in another folder.")
+    check_settings(data.settings, settings)
+    choices.refuse_change(read_choices(output))
+    lost = [one for one, record in data.records.items() if not _whole(data.folder / f"{one}.npy", record["bytes"])]
+    restore_arrays(lost, data.folder.parent.parent, settings, workers, progress)
+    return data
+
+
+def _whole(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
