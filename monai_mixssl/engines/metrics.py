@@ -13,7 +13,7 @@ from ignite.metrics.regression import R2Score
 from monai.metrics import SSIMMetric
 from monai.utils.enums import CommonKeys as Keys
 
-__all__ = ["structural_similarity", "validation_metrics"]
+__all__ = ["mean_over_images", "structural_similarity", "validation_metrics"]
 
 _LOSSES = ("loss", "reconstruction_loss", "transparency_loss")
 
@@ -36,8 +36,7 @@ def validation_metrics(spatial_dims: int) -> dict[str, Metric]:
     def similarity(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
         return structural_similarity(image, reference, spatial_dims).mean()
 
-    # Ignite's Loss weighs each batch's mean by its number of images
-    metrics: dict[str, Metric] = {f"val_{name}": Loss(_reported, output_transform=_loss_of(name)) for name in _LOSSES}
+    metrics: dict[str, Metric] = {f"val_{name}": mean_over_images(name) for name in _LOSSES}
     metrics["transparency_r2"] = _DefinedR2(output_transform=_transparencies)
     metrics["reconstruction_ssim"] = Loss(
         similarity, output_transform=lambda output: (output[Keys.PRED]["reconstruction"], output[Keys.LABEL]["image"])
@@ -46,6 +45,16 @@ def validation_metrics(spatial_dims: int) -> dict[str, Metric]:
         similarity, output_transform=lambda output: (output[Keys.IMAGE], output[Keys.LABEL]["image"])
     )
     return metrics
+
+
+def mean_over_images(name: str) -> Metric:
+    """The mean over images of a loss that stands in an engine's output, whatever the sizes of the batches.
+
+    Args:
+        name: its key in ``engine.state.output``, a batch's mean.
+    """
+    # Ignite's Loss weighs each batch's mean by its number of images
+    return Loss(_reported, output_transform=_loss_of(name))
 
 
 def structural_similarity(image: torch.Tensor, reference: torch.Tensor, spatial_dims: int) -> torch.Tensor:

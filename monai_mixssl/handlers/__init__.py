@@ -8,6 +8,7 @@ from monai_mixssl.handlers.checkpoint import RunCheckpoint, latest_iteration
 from monai_mixssl.handlers.collapse import CollapseMonitor, embedding_spread
 from monai_mixssl.handlers.embedding_table import EmbeddingTable
 from monai_mixssl.handlers.epoch_position import EpochPosition
+from monai_mixssl.handlers.freeze import FreezeEncoder
 from monai_mixssl.handlers.json_log import JsonLinesLog, read_log, scalars
 from monai_mixssl.handlers.online_probe import OnlineProbe
 from monai_mixssl.handlers.pictures import TrainingPictures
@@ -20,6 +21,7 @@ __all__ = [
     "CollapseMonitor",
     "EmbeddingTable",
     "EpochPosition",
+    "FreezeEncoder",
     "JsonLinesLog",
     "OnlineProbe",
     "PredictionTable",

@@ -3,17 +3,32 @@
 
 from __future__ import annotations
 
+from monai_mixssl.data.labels import classification_data, segmentation_data
 from monai_mixssl.data.shares import rank_share, spread
 from monai_mixssl.data.worker_signals import outlive_signals
+from monai_mixssl.engines import classification_metrics
 from monai_mixssl.handlers import RandomState, scalars
+from monai_mixssl.networks import build_classifier, parameter_groups
 from monai_mixssl.workflows.announce import announce
 from monai_mixssl.workflows.before_work import check_before_work
+from monai_mixssl.workflows.classification import (
+    CLASSIFICATION_RULES,
+    cached_items,
+    check_classification_keys,
+    classifier_network,
+    common_size,
+)
+from monai_mixssl.workflows.classification_report import predict, report_classification, write_predictions
 from monai_mixssl.workflows.config_check import check_config
 from monai_mixssl.workflows.distributed import distribute, end_processes, start_processes
 from monai_mixssl.workflows.final_validation import final_validation
+from monai_mixssl.workflows.fine_tuned import last_validation, run_details, save_finetuned
+from monai_mixssl.workflows.finetune_announce import announce_finetuning
 from monai_mixssl.workflows.finetune_data import finetune_data, labelled_phantoms, repeated
+from monai_mixssl.workflows.finetune_record import FineTuneRecord
 from monai_mixssl.workflows.finetune_rules import FINETUNE_RULES, check_finetune_keys, require_file, require_run
 from monai_mixssl.workflows.finetune_settings import FineTuneSettings, finetune_settings, weights_drawn_from
+from monai_mixssl.workflows.finetune_start import PretrainedStart, check_start
 from monai_mixssl.workflows.inference import INFERENCE_RULES, inference_data, recorded_stride
 from monai_mixssl.workflows.named import (
     ClassificationEvaluateWorkflow,
@@ -35,15 +50,18 @@ from monai_mixssl.workflows.run_record import RunRecord
 from monai_mixssl.workflows.weights import save_pretrained, start_from
 
 __all__ = [
+    "CLASSIFICATION_RULES",
     "FINETUNE_RULES",
     "INFERENCE_RULES",
     "PRETRAIN_RULES",
     "ClassificationEvaluateWorkflow",
     "ClassificationInferWorkflow",
     "ClassificationWorkflow",
+    "FineTuneRecord",
     "FineTuneSettings",
     "InferenceWorkflow",
     "PretrainWorkflow",
+    "PretrainedStart",
     "RandomState",
     "RunFolder",
     "RunRecord",
@@ -51,12 +69,21 @@ __all__ = [
     "SegmentationInferWorkflow",
     "SegmentationWorkflow",
     "announce",
+    "announce_finetuning",
+    "build_classifier",
     "bundle_root",
+    "cached_items",
     "check_before_work",
+    "check_classification_keys",
     "check_config",
     "check_finetune_keys",
     "check_pretrain_keys",
     "check_probe",
+    "check_start",
+    "classification_data",
+    "classification_metrics",
+    "classifier_network",
+    "common_size",
     "distribute",
     "end_processes",
     "final_validation",
@@ -64,19 +91,27 @@ __all__ = [
     "finetune_settings",
     "inference_data",
     "labelled_phantoms",
+    "last_validation",
     "online_probe",
     "outlive_signals",
+    "parameter_groups",
+    "predict",
     "probe",
     "rank_share",
     "recorded_stride",
     "repeated",
+    "report_classification",
     "require_file",
     "require_run",
     "run_data",
+    "run_details",
+    "save_finetuned",
     "save_pretrained",
     "scalars",
+    "segmentation_data",
     "spread",
     "start_from",
     "start_processes",
     "weights_drawn_from",
+    "write_predictions",
 ]

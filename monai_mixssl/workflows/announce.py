@@ -15,7 +15,7 @@ from monai_mixssl.data.seeded_dataset import SeededDataset
 from monai_mixssl.engines import MixSSLTrainer
 from monai_mixssl.engines.precision import autocast
 
-__all__ = ["announce"]
+__all__ = ["announce", "duration", "memory_gb"]
 
 _STEPS = 2
 _CHECKPOINTS = 3  # two kept, and one being written
@@ -61,8 +61,8 @@ def announce(
     parameters = sum(p.numel() for p in trainer.network.parameters())
     print(
         f"Training {parameters / 1e6:.1f} M parameters on {trainer.state.device}: {trainer.state.max_epochs} epochs of "
-        f"{trainer.state.epoch_length} steps of {batch_size} images, about {_duration(steps * per_step)} "
-        f"({step:.2f} s a step, loading {loading:.2f} s), {_memory_gb(trainer.state.device):.1f} GB of memory, "
+        f"{trainer.state.epoch_length} steps of {batch_size} images, about {duration(steps * per_step)} "
+        f"({step:.2f} s a step, loading {loading:.2f} s), {memory_gb(trainer.state.device):.1f} GB of memory, "
         f"{_CHECKPOINTS * _COPIES * 4 * parameters / 2**20:.0f} MB of disk for checkpoints.",
         flush=True,
     )
@@ -89,7 +89,7 @@ def _seconds_per_step(trainer: MixSSLTrainer, images: torch.Tensor) -> float:
     return (time.perf_counter() - began) / _STEPS
 
 
-def _memory_gb(device: torch.device) -> float:
+def memory_gb(device: torch.device) -> float:
     """The most that this process has used so far: after the trial steps, about what training needs."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
@@ -101,7 +101,8 @@ def _memory_gb(device: torch.device) -> float:
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as a person would say it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

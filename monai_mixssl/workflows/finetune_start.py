@@ -11,8 +11,9 @@ from typing import Any
 from torch import nn
 
 from monai_mixssl.networks import load_pretrained
+from monai_mixssl.workflows.finetune_settings import FineTuneSettings, weights_drawn_from
 
-__all__ = ["PretrainedStart"]
+__all__ = ["PretrainedStart", "check_start"]
 
 
 class PretrainedStart:
@@ -25,7 +26,7 @@ class PretrainedStart:
         min_loaded: least share of the encoder's parameters that must come from the file.
         adapt_stem: fit the first layer to another number of channels or dimensions.
         decoder: a ``decoder.safetensors`` for segmentation; None: the decoder stays random.
-        report: is given the report as text; the first of several processes prints, the others do not.
+        main: whether this process prints the report (the first of several).
 
     Attributes:
         network: the network.
@@ -46,8 +47,12 @@ class PretrainedStart:
         min_loaded: float = 0.9,
         adapt_stem: bool = False,
         decoder: str | Path | None = None,
-        report: Callable[[str], Any] = print,
+        main: bool = True,
     ) -> None:
+        def report(text: object) -> None:
+            if main:
+                print(text, flush=True)
+
         self.network = network
         self.share = 0.0
         self.report: Any = None
@@ -62,3 +67,36 @@ class PretrainedStart:
             self.share = float(self.report.share)
         # a resumed run whose files were replaced meanwhile would not be the run that it claims to be
         self.file_hash = hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
+
+
+def check_start(
+    build: Callable[..., nn.Module],
+    settings: FineTuneSettings,
+    from_scratch: bool = False,
+    min_loaded: float = 0.9,
+    adapt_stem: bool = False,
+    decoder: str | Path | None = None,
+    **arguments: Any,
+) -> None:
+    """Build a network of two classes and load the weights, before the scan: what does not fit should not cost an hour.
+
+    Args:
+        build: :py:func:`~monai_mixssl.networks.build_classifier` or :py:func:`~monai_mixssl.networks.build_segmenter`.
+        settings: with the architecture and the file.
+        from_scratch, min_loaded, adapt_stem, decoder: as in :py:class:`PretrainedStart`.
+        arguments: further arguments of ``build``.
+
+    Raises:
+        DataError, ConfigError: as in :py:class:`PretrainedStart`.
+    """
+    with weights_drawn_from(0):
+        network = build(2, **settings.architecture, **arguments)
+    PretrainedStart(
+        network,
+        settings.pretrained,
+        from_scratch=from_scratch,
+        min_loaded=min_loaded,
+        adapt_stem=adapt_stem,
+        decoder=decoder,
+        main=False,
+    )

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long fine-tuning will take, from steps that are really made."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any
+
+import torch
+from monai.data import list_data_collate
+
+from monai_mixssl.data.seeded_dataset import SeededDataset
+from monai_mixssl.engines import PrecisionTrainer
+from monai_mixssl.engines.precision import autocast
+from monai_mixssl.engines.precision_trainer import named_losses
+from monai_mixssl.workflows.announce import duration, memory_gb
+
+__all__ = ["announce_finetuning"]
+
+_STEPS = 2
+
+
+def announce_finetuning(
+    trainer: PrecisionTrainer, dataset: SeededDataset, batch_size: int, num_workers: int, rank: int = 0
+) -> None:
+    """Make a few steps on a copy of the network with a batch of the data, and print what the run will need.
+
+    Neither the network nor any random state is changed.
+
+    Args:
+        trainer: the trainer, before it runs.
+        dataset: the training data; an item, or a list of items (several patches of an image), are both taken.
+        batch_size: items in one process's batch.
+        num_workers: loader processes.
+        rank: number of this process; only the first prints.
+    """
+    if rank > 0:
+        return
+    began = time.perf_counter()
+    count = min(4, len(dataset), batch_size)
+    items: list[Any] = []
+    for index in range(count):
+        item = dataset[index]
+        items += item if isinstance(item, list) else [item]
+    loading = (time.perf_counter() - began) / count * batch_size
+    wanted = batch_size * max(1, len(items) // count)
+    batch = list_data_collate((items * -(-wanted // len(items)))[:wanted])
+    with torch.random.fork_rng():
+        step = _seconds_per_step(trainer, batch)
+    device = trainer.state.device
+    # on a CPU the loaders take their time from the same cores
+    apart = num_workers > 0 and device.type != "cpu"
+    per_step = max(step, loading / num_workers) if apart else step + loading
+    steps = trainer.state.epoch_length * trainer.state.max_epochs
+    parameters = sum(p.numel() for p in trainer.network.parameters())
+    print(
+        f"Fine-tuning {parameters / 1e6:.1f} M parameters on {device}: {trainer.state.max_epochs} epochs of "
+        f"{trainer.state.epoch_length} steps of {wanted} images, about {duration(steps * per_step)} and the "
+        f"validations ({step:.2f} s a step, loading at most {loading:.2f} s), {memory_gb(device):.1f} GB of memory.",
+        flush=True,
+    )
+
+
+def _seconds_per_step(trainer: PrecisionTrainer, batch: dict[str, Any]) -> float:
+    network = copy.deepcopy(getattr(trainer.network, "module", trainer.network)).train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.SyncBatchNorm):
+            module.eval()  # in training it would wait for the other processes, which make no trial steps
+    device = trainer.state.device
+    images, labels = trainer.prepare_batch(batch, device, trainer.non_blocking)
+    began = 0.0
+    for number in range(_STEPS + 1):
+        if number == 1:  # the first step also sets things up
+            began = time.perf_counter()
+        with autocast(device, trainer.precision):
+            losses = named_losses(trainer.loss_function(network(images), labels))
+        losses["loss"].backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    return (time.perf_counter() - began) / _STEPS
