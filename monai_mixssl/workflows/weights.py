@@ -8,7 +8,7 @@ from pathlib import Path
 from monai_mixssl.data.manifest import PreparedData
 from monai_mixssl.errors import ConfigError
 from monai_mixssl.losses import DualObjectiveLoss
-from monai_mixssl.networks import MixSSLNet, load_encoder, save_encoder
+from monai_mixssl.networks import MixSSLNet, load_encoder, save_decoder, save_encoder
 from monai_mixssl.workflows.run_folder import RunFolder
 
 __all__ = ["save_pretrained", "start_from"]
@@ -44,7 +44,7 @@ def start_from(network: MixSSLNet, path: str | Path | None) -> MixSSLNet:
 
 
 def save_pretrained(folder: RunFolder, network: MixSSLNet, data: PreparedData, loss: DualObjectiveLoss) -> None:
-    """Write ``encoder.safetensors`` and say where it is; in the first process only.
+    """Write ``encoder.safetensors`` and ``decoder.safetensors``, and say where they are; in the first process only.
 
     Args:
         folder: the run's output folder.
@@ -58,8 +58,10 @@ def save_pretrained(folder: RunFolder, network: MixSSLNet, data: PreparedData, l
     axes = "RAS" if data.settings.spatial_dims == 3 else "rows, columns"
     metadata = {"preparation": data.settings.as_dict(), "data_hash": data.data_hash}
     save_encoder(folder.encoder, network, {**metadata, "objectives": objectives, "axis_order": axes})
+    decoder = folder.encoder.with_name("decoder.safetensors")
+    save_decoder(decoder, network, {"data_hash": data.data_hash})
     print(
-        f"Done: {folder.encoder.name}, pictures/, log.jsonl and the rest are in the output folder; "
+        f"Done: {folder.encoder.name}, {decoder.name}, pictures/, log.jsonl and the rest are in the output folder; "
         f"{len(data.excluded)} files and images were left out (excluded.jsonl). Keep private/ to yourself.",
         flush=True,
     )
