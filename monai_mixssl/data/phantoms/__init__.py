@@ -4,6 +4,15 @@
 from __future__ import annotations
 
 from monai_mixssl.data.phantoms.dataset import PATIENTS, write_phantoms
-from monai_mixssl.data.phantoms.volume import Phantom, phantom_volume
+from monai_mixssl.data.phantoms.segmentation import SEGMENTATION_CLASSES, write_segmentation_phantoms
+from monai_mixssl.data.phantoms.volume import Phantom, phantom_volume, phantom_with_mask
 
-__all__ = ["PATIENTS", "Phantom", "phantom_volume", "write_phantoms"]
+__all__ = [
+    "PATIENTS",
+    "SEGMENTATION_CLASSES",
+    "Phantom",
+    "phantom_volume",
+    "phantom_with_mask",
+    "write_phantoms",
+    "write_segmentation_phantoms",
+]

@@ -16,7 +16,7 @@ import numpy as np
 from monai_mixssl.data.phantoms.acquisition import Contrast
 from monai_mixssl.data.phantoms.anatomy import Tissue
 
-__all__ = ["Finding", "draw_findings", "paint_finding"]
+__all__ = ["Finding", "draw_findings", "inside_finding", "paint_finding"]
 
 # how many neighbouring slices one set of findings spans
 _SLAB = 4
@@ -82,13 +82,32 @@ def paint_finding(
         y: coordinates in mm, (1, Y, 1).
         look: the brain's intensity and that of findings.
     """
-    cos, sin = np.cos(finding.angle), np.sin(finding.angle)
-    dx, dy = x[..., 0] - finding.centre[0], y[..., 0] - finding.centre[1]
-    along, across = (cos * dx + sin * dy) / finding.axes[0], (cos * dy - sin * dx) / finding.axes[1]
-    radius = np.sqrt(along**2 + across**2)
+    radius = _radius(finding, x, y)
     amount = finding.contrast * look.finding
     core = finding.ring & (radius < _CORE)
     values = np.where(core, look.brain - 0.6 * amount, look.brain + amount)
     for k in finding.slices:
         inside = (radius < 1.0) & (tissues[..., k] >= Tissue.CSF)
         image[..., k][inside] = values[inside]
+
+
+def inside_finding(finding: Finding, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Which points of a slice a finding covers, its core included.
+
+    Args:
+        finding: the finding.
+        x: coordinates in mm, (X, 1, 1).
+        y: coordinates in mm, (1, Y, 1).
+
+    Returns:
+        bool (X, Y).
+    """
+    return np.asarray(_radius(finding, x, y) < 1.0)
+
+
+def _radius(finding: Finding, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Distance from the centre in units of the ellipse's own radius in that direction, (X, Y)."""
+    cos, sin = np.cos(finding.angle), np.sin(finding.angle)
+    dx, dy = x[..., 0] - finding.centre[0], y[..., 0] - finding.centre[1]
+    along, across = (cos * dx + sin * dy) / finding.axes[0], (cos * dy - sin * dx) / finding.axes[1]
+    return np.asarray(np.sqrt(along**2 + across**2))

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from monai_mixssl.data.phantoms.acquisition import PROTOCOLS, draw_contrast, draw_scan
-from monai_mixssl.data.phantoms.anatomy import draw_tissues
-from monai_mixssl.data.phantoms.lesions import draw_findings, paint_finding
+from monai_mixssl.data.phantoms.anatomy import Tissue, draw_tissues
+from monai_mixssl.data.phantoms.lesions import Finding, draw_findings, inside_finding, paint_finding
 from monai_mixssl.errors import ConfigError
 
-__all__ = ["Phantom", "phantom_volume"]
+__all__ = ["Phantom", "phantom_volume", "phantom_with_mask"]
 
 # in-plane field of view and thickness of the scanned block, in mm: independent of the number of pixels and slices
 _FIELD_OF_VIEW, _BLOCK = 232.0, 104.0
@@ -67,6 +67,18 @@ def phantom_volume(index: int, *, seed: int = 0, image_size: int = 64, slices: i
     Raises:
         ConfigError: an argument is out of range.
     """
+    return phantom_with_mask(index, seed=seed, image_size=image_size, slices=slices)[0]
+
+
+def phantom_with_mask(
+    index: int, *, seed: int = 0, image_size: int = 64, slices: int = 12
+) -> tuple[Phantom, np.ndarray]:
+    """Makes the scan that :func:`phantom_volume` makes of the same arguments, and says what is where in it.
+
+    Returns:
+        The scan, and a mask of its shape, uint8: 0 outside the brain, 1 brain (with ventricles, the fluid around it and
+        harmless spots), 2 lesion (the ring with its core). A voxel is what most of it is.
+    """
     if index < 0 or seed < 0:
         raise ConfigError(f"index and seed of a phantom must be 0 or more, not {index} and {seed}.")
     if image_size < 16 or slices < 1:
@@ -83,9 +95,28 @@ def phantom_volume(index: int, *, seed: int = 0, image_size: int = 64, slices: i
     contrast = draw_contrast(protocol, rng)
     tissues = draw_tissues(x, y, z, rng)
     ideal = contrast.values[tissues]
-    for finding in draw_findings(slices, bool(label), rng):
+    findings = draw_findings(slices, bool(label), rng)
+    for finding in findings:
         paint_finding(ideal, tissues, finding, x, y, contrast)
     ideal = ideal.reshape(image_size, _OVERSAMPLING, image_size, _OVERSAMPLING, slices).mean(axis=(1, 3))
     array = draw_scan(ideal, protocol, rng)
     spacing = (field / image_size, field / image_size, block / slices)
-    return Phantom(array, label, protocol, _affine(spacing, array.shape, rng))
+    phantom = Phantom(array, label, protocol, _affine(spacing, array.shape, rng))
+    return phantom, _mask(tissues, findings, x, y)
+
+
+def _mask(tissues: np.ndarray, findings: list[Finding], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Brain and lesions, (X, Y, Z), from points that are as many times finer in the plane as voxels are averaged."""
+    brain = tissues >= Tissue.CSF
+    lesion = np.zeros_like(brain)
+    for finding in findings:
+        if finding.ring:
+            for k in finding.slices:
+                lesion[..., k] |= inside_finding(finding, x, y) & brain[..., k]
+
+    def mostly(points: np.ndarray) -> np.ndarray:
+        size = points.shape[0] // _OVERSAMPLING
+        voxels = points.reshape(size, _OVERSAMPLING, size, _OVERSAMPLING, -1)
+        return np.asarray(voxels.mean(axis=(1, 3)) >= 0.5)
+
+    return np.where(mostly(lesion), 2, mostly(brain)).astype(np.uint8)
