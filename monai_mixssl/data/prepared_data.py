@@ -22,7 +22,7 @@ from monai_mixssl.data.split import split_by_group
 from monai_mixssl.data.summary import found_counts, summarize
 from monai_mixssl.errors import DataError, RunFolderError
 
-__all__ = ["check_settings", "prepare_data", "prepare_scan", "restore_arrays"]
+__all__ = ["check_settings", "prepare_data", "prepare_scan", "restore_arrays", "write_index"]
 
 KEYS = {"max_pad": "max_pad_factor"}  # what the user types, where the setting has another name
 
@@ -112,7 +112,7 @@ def prepare_scan(
         RunFolderError: the disk is full or too small.
     """
     private = PrivateFolder(output)
-    _write_index(private, found)
+    write_index(private, found)
     report(summarize(found.images, found.excluded))
     write_excluded(output, found.excluded)
     if not found.images:
@@ -134,10 +134,15 @@ def prepare_scan(
     return images, records, excluded
 
 
-def _write_index(private: PrivateFolder, found: ScanResult) -> None:
+def write_index(private: PrivateFolder, found: ScanResult, more: Iterable[tuple[str, str, str, int]] = ()) -> None:
+    """Writes what a scan found to `private/`: `index.json`, and `files.csv` with `more` rows of (id, use, path, part).
+
+    Raises:
+        RunFolderError: the disk is full or the folder cannot be written.
+    """
     rows = [(image.id, "image", part.path, part.number) for image in found.images for part in image.parts]
     rows += [(file_id, "left out", path, 0) for file_id, path in found.excluded_files]
-    private.write_files(rows)
+    private.write_files([*rows, *more])
     write_json(private.index, [image.as_dict() for image in found.images], "the index")
 
 

@@ -5,8 +5,17 @@ from __future__ import annotations
 
 from monai_mixssl.data.labels.classification import classification_data
 from monai_mixssl.data.labels.labelled_data import LabelledData
+from monai_mixssl.data.labels.manifest import load_labelled
 from monai_mixssl.data.labels.read import read_labels
 from monai_mixssl.data.labels.segmentation import segmentation_data
 from monai_mixssl.data.labels.table import LabelRow, LabelTable
 
-__all__ = ["LabelRow", "LabelTable", "LabelledData", "classification_data", "read_labels", "segmentation_data"]
+__all__ = [
+    "LabelRow",
+    "LabelTable",
+    "LabelledData",
+    "classification_data",
+    "load_labelled",
+    "read_labels",
+    "segmentation_data",
+]

@@ -13,7 +13,7 @@ from monai_mixssl.data.labels.split import check_fractions
 from monai_mixssl.data.labels.subset import check_subset
 from monai_mixssl.errors import RunFolderError
 
-__all__ = ["Choices"]
+__all__ = ["Choices", "refuse_change"]
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,16 @@ class Choices:
             "pretrain_run": pretraining_hash(self.pretrain_run),
         }
 
-    def refuse_change(self, before: Mapping[str, Any]) -> None:
-        """Refuses to go on with a run whose data were chosen otherwise.
 
-        Raises:
-            RunFolderError: what was chosen differs; what does is named.
-        """
-        now = self.as_dict()
-        changed = [name for name in now if now[name] != before.get(name)]
-        if changed:
-            raise RunFolderError(
-                f"The run in output_dir was begun with another {', '.join(changed)}; resume it with the same settings, "
-                "or start a new run in another folder."
-            )
+def refuse_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuses to go on with a run whose data were chosen otherwise.
+
+    Raises:
+        RunFolderError: what was chosen differs; what does is named.
+    """
+    changed = [name for name in now if now[name] != before.get(name)]
+    if changed:
+        raise RunFolderError(
+            f"The run in output_dir was begun with another {', '.join(changed)}; resume it with the same settings, "
+            "or start a new run in another folder."
+        )

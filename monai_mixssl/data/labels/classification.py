@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_mixssl.data.labels.assign import match_rows, patient_names, scan_labelled
-from monai_mixssl.data.labels.build import check_classes, choose_labels, compare, describe, split_records
-from monai_mixssl.data.labels.choices import Choices
+from monai_mixssl.data.labels.assign import scan_labelled
+from monai_mixssl.data.labels.build import finish, split_records
+from monai_mixssl.data.labels.choices import Choices, refuse_change
 from monai_mixssl.data.labels.labelled_data import LabelledData
-from monai_mixssl.data.labels.manifest import load_labelled, read_choices, write_labelled
+from monai_mixssl.data.labels.manifest import load_labelled, read_choices, read_found, read_index
 from monai_mixssl.data.labels.npz_form import write_npz_images
 from monai_mixssl.data.labels.read import read_labels
 from monai_mixssl.data.labels.split import Unit
@@ -73,50 +72,22 @@ def classification_data(
         RunFolderError: the disk is full, or a folder belongs to other settings or is none of a run.
     """
     settings = _settings(preparation)
-    choices = Choices(
-        val_fraction,
-        test_fraction,
-        seed,
-        labels_per_class,
-        label_fraction,
-        seed if label_seed is None else label_seed,
-        pretrain_run,
-    )
+    label_seed = seed if label_seed is None else label_seed
+    choices = Choices(val_fraction, test_fraction, seed, labels_per_class, label_fraction, label_seed, pretrain_run)
+    chosen = choices.as_dict()  # a wrong pretrain_run fails before any work
     output = Path(output_dir).expanduser().absolute()
     workers = default_workers() if num_workers is None else num_workers
     if resume and (output / "manifest.json").exists():
-        return _resume(output, settings, choices, workers, progress)
+        return _resume(output, settings, chosen, workers, progress)
     table = read_labels(dataset_dir, CLASSIFICATION)
-    written = choices.as_dict()  # fails on a wrong pretrain_run before any work
     if data_from is None:
         data, found, images = _prepare(table, output, settings, choices, workers, progress, report)
-        private = PrivateFolder(output).path
     else:
         data = load_labelled(data_from)
         _refuse_other(data, settings, table)
-        private = data.folder.parent
-        found = json.loads((Path(data_from).expanduser() / "manifest.json").read_text())["found"]
-        images = _index(private)
-    records = choose_labels(data.records, CLASSIFICATION, choices)
-    check_classes(records.values(), data.classes)
-    names = patient_names(images, match_rows(table, images)) if pretrain_run else {}
-    leakage = compare(records, names, read_digests(data.folder, records), choices)
-    summary = describe(records, CLASSIFICATION, data.classes, data.split_by, data.excluded, leakage)
-    data = LabelledData(
-        CLASSIFICATION,
-        data.folder,
-        records,
-        data.excluded,
-        data.classes,
-        data.multi_label,
-        settings,
-        data.split_by,
-        leakage,
-        summary,
-    )
-    write_labelled(output, data, written, found)
-    report(summary)
-    return data
+        found, images = read_found(data_from), read_index(data.folder.parent)
+    digests = read_digests(data.folder, data.records)
+    return finish(output, data, table, images, choices, chosen, found, digests, report)
 
 
 def _settings(preparation: Mapping[str, Any]) -> PrepareSettings:
@@ -179,13 +150,6 @@ def _prepare(
     return data, found_counts(found.images), images
 
 
-def _index(private: Path) -> list[ScanImage]:
-    try:
-        return [ScanImage.from_dict(value) for value in json.loads((private / "index.json").read_text())]
-    except (OSError, ValueError, TypeError, KeyError):
-        raise RunFolderError("The folder of data_from holds no private/index.json; give the whole folder.") from None
-
-
 def _refuse_other(data: LabelledData, settings: PrepareSettings, table: LabelTable) -> None:
     if data.task != CLASSIFICATION or data.settings is None:
         raise RunFolderError("The run in data_from is one of segmentation; give one of classification.")
@@ -197,12 +161,14 @@ def _refuse_other(data: LabelledData, settings: PrepareSettings, table: LabelTab
         raise RunFolderError("The run in data_from has other classes; data_from takes runs on the same data.")
 
 
-def _resume(output: Path, settings: PrepareSettings, choices: Choices, workers: int, progress: bool) -> LabelledData:
+def _resume(
+    output: Path, settings: PrepareSettings, chosen: dict[str, Any], workers: int, progress: bool
+) -> LabelledData:
     data = load_labelled(output)
     if data.settings is None:
         raise RunFolderError("The run in output_dir is one of segmentation; start a new run in another folder.")
     check_settings(data.settings, settings)
-    choices.refuse_change(read_choices(output))
+    refuse_change(read_choices(output), chosen)
     lost = [one for one, record in data.records.items() if not _whole(data.folder / f"{one}.npy", record["bytes"])]
     restore_arrays(lost, data.folder.parent.parent, settings, workers, progress)
     return data

@@ -144,10 +144,14 @@ def _message(result: Mapping[str, Any], anonymous: bool, total: int) -> str:
         )
     known = result["pretraining_images"] - result["pretraining_without_content"]
     what = ["no test patient"] * result["patients_compared"] + ["no test image"] * bool(known)
-    text = f"leakage checked against {result['pretraining_images']} pretraining images: {' and '.join(what)} among them"
-    for split in ("training", "validation"):
-        text += f", {result['patients_shared'][split]} patients and {result['images_shared'][split]} images of {split}"
-    text += "."
+    shared = "; ".join(
+        f"with {split}: {result['patients_shared'][split]} patients, {result['images_shared'][split]} images"
+        for split in ("training", "validation")
+    )
+    text = (
+        f"leakage checked against {result['pretraining_images']} pretraining images: {' and '.join(what)} among them "
+        f"(shared {shared})."
+    )
     if anonymous:
         text += " Patients were not compared: all labelled images name the same one."
     elif not result["patients_compared"]:

@@ -13,14 +13,15 @@ from monai_mixssl.data.atomic import write_atomically, write_json
 from monai_mixssl.data.labels.labelled_data import LabelledData
 from monai_mixssl.data.manifest import write_excluded
 from monai_mixssl.data.private_folder import PrivateFolder
-from monai_mixssl.data.records import Excluded
+from monai_mixssl.data.records import Excluded, ScanImage
 from monai_mixssl.data.settings import PrepareSettings
 from monai_mixssl.errors import RunFolderError
 
-__all__ = ["load_labelled", "read_choices", "write_labelled"]
+__all__ = ["DIGESTS", "load_labelled", "read_choices", "read_found", "read_index", "write_labelled"]
 
 FORMAT = 1
-PAIRS, PREPARED_IN = "pairs.json", "prepared_in"  # in private/: paths of images and masks; folder of borrowed arrays
+# in private/: paths of images and masks, contents of images, and where another run's prepared images lie
+PAIRS, DIGESTS, PREPARED_IN = "pairs.json", "digests.json", "prepared_in"
 
 
 def write_labelled(output: Path, data: LabelledData, choices: dict[str, Any], found: dict[str, int]) -> None:
@@ -39,7 +40,7 @@ def write_labelled(output: Path, data: LabelledData, choices: dict[str, Any], fo
     write_excluded(output, data.excluded)
     if data.paths:
         write_json(private.path / PAIRS, data.paths, "the paths of images and masks")
-    if data.settings is not None and data.folder != private.prepared:
+    if data.folder != private.prepared:
         folder = str(data.folder.absolute()).encode("utf-8", errors="surrogateescape")
         write_atomically(private.path / PREPARED_IN, lambda file: file.write(folder), "the place of prepared images")
     manifest = {
@@ -106,3 +107,21 @@ def read_choices(output: Path) -> dict[str, Any]:
     choices: dict[str, Any] = json.loads((output / "manifest.json").read_text())["split"]
     choices.pop("by")
     return choices
+
+
+def read_found(output: str | os.PathLike[str]) -> dict[str, int]:
+    """Returns the counts of what the scan of a run found, once `load_labelled` has read its folder."""
+    found: dict[str, int] = json.loads((Path(output).expanduser() / "manifest.json").read_text())["found"]
+    return found
+
+
+def read_index(private: Path) -> list[ScanImage]:
+    """Returns what the scan of a run found.
+
+    Raises:
+        RunFolderError: the index is gone.
+    """
+    try:
+        return [ScanImage.from_dict(value) for value in json.loads((private / "index.json").read_text())]
+    except (OSError, ValueError, TypeError, KeyError):
+        raise RunFolderError("The folder of data_from holds no private/index.json; give the whole folder.") from None
