@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m monai_mixssl``: what is no bundle run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from monai_mixssl.compare.command import add_command as add_compare
+from monai_mixssl.errors import ConfigError
+from monai_mixssl.workflows import last_line
+
+__all__ = ["main"]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run a subcommand.
+
+    Args:
+        words: the arguments; those of the command line where None.
+
+    Raises:
+        MixSSLError: whatever went wrong, in one sentence.
+    """
+    last_line.install()
+    parser = argparse.ArgumentParser(prog="python -m monai_mixssl", allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    add_compare(commands)
+    arguments, rest = parser.parse_known_args(words)
+    if rest and not getattr(arguments, "takes_keys", True):
+        raise ConfigError(f"unknown argument '{rest[0]}'; see --help")
+    arguments.run(arguments, rest)
+
+
+if __name__ == "__main__":
+    main()
