@@ -18,7 +18,22 @@ from monai_mixssl.workflows.classification import (
     classifier_network,
     common_size,
 )
-from monai_mixssl.workflows.classification_report import predict, report_classification, write_predictions
+from monai_mixssl.workflows.classification_evaluation import (
+    CLASSIFICATION_EVALUATE_RULES,
+    CLASSIFICATION_INFER_RULES,
+    check_evaluate_keys,
+    check_infer_keys,
+    evaluation_data,
+    load_classifier,
+    model_metadata,
+    prediction_data,
+)
+from monai_mixssl.workflows.classification_report import (
+    predict,
+    report_classification,
+    report_tables,
+    write_predictions,
+)
 from monai_mixssl.workflows.config_check import check_config
 from monai_mixssl.workflows.distributed import distribute, end_processes, start_processes
 from monai_mixssl.workflows.final_validation import final_validation
@@ -50,6 +65,8 @@ from monai_mixssl.workflows.run_record import RunRecord
 from monai_mixssl.workflows.weights import save_pretrained, start_from
 
 __all__ = [
+    "CLASSIFICATION_EVALUATE_RULES",
+    "CLASSIFICATION_INFER_RULES",
     "CLASSIFICATION_RULES",
     "FINETUNE_RULES",
     "INFERENCE_RULES",
@@ -76,7 +93,9 @@ __all__ = [
     "check_before_work",
     "check_classification_keys",
     "check_config",
+    "check_evaluate_keys",
     "check_finetune_keys",
+    "check_infer_keys",
     "check_pretrain_keys",
     "check_probe",
     "check_start",
@@ -86,21 +105,26 @@ __all__ = [
     "common_size",
     "distribute",
     "end_processes",
+    "evaluation_data",
     "final_validation",
     "finetune_data",
     "finetune_settings",
     "inference_data",
     "labelled_phantoms",
     "last_validation",
+    "load_classifier",
+    "model_metadata",
     "online_probe",
     "outlive_signals",
     "parameter_groups",
     "predict",
+    "prediction_data",
     "probe",
     "rank_share",
     "recorded_stride",
     "repeated",
     "report_classification",
+    "report_tables",
     "require_file",
     "require_run",
     "run_data",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from monai_mixssl.probes import class_scores
 from monai_mixssl.workflows.classification_pictures import draw_confusion
 from monai_mixssl.workflows.run_folder import RunFolder
 
-__all__ = ["classification_scores", "predict", "report_classification", "write_predictions"]
+__all__ = ["classification_scores", "predict", "report_classification", "report_tables", "write_predictions"]
 
 
 def predict(
@@ -99,27 +100,47 @@ def report_classification(
     """
     if not folder.main:
         return {}
-    scores: dict[str, Any] = {}
-    tables: dict[str, PredictionTable] = {}
-    for split, loader in loaders.items():
-        scores[split] = None
-        if len(loader.dataset) == 0:  # type: ignore[attr-defined]  # a DataLoader has one
+    tables = {
+        split: None
+        if len(loader.dataset) == 0  # type: ignore[attr-defined]  # a DataLoader has one
+        else predict(network, loader, device, multi_label=multi_label, loss_function=loss_function, precision=precision)
+        for split, loader in loaders.items()
+    }
+    return report_tables(folder, tables, classes, details, pictures=pictures)
+
+
+def report_tables(
+    folder: RunFolder,
+    tables: Mapping[str, PredictionTable | None],
+    classes: Sequence[str],
+    details: Mapping[str, Any],
+    *,
+    pictures: bool = True,
+) -> dict[str, Any]:
+    """Print the scores of predictions and write ``metrics.json``, ``predictions.csv`` and pictures.
+
+    Args:
+        folder: the output folder.
+        tables: predictions and labels by split; None for one without images.
+        classes: names of the classes.
+        details: further entries of ``metrics.json``.
+        pictures: draw the confusion matrices, too.
+
+    Returns:
+        What ``metrics.json`` holds.
+    """
+    scores = {split: None if table is None else classification_scores(table) for split, table in tables.items()}
+    for split, values in scores.items():
+        if values is None:
             continue
-        tables[split] = predict(
-            network, loader, device, multi_label=multi_label, loss_function=loss_function, precision=precision
-        )
-        scores[split] = classification_scores(tables[split])
-        print(_sentence(split, scores[split]), flush=True)
+        print(_sentence(split, values), flush=True)
         if pictures:
             folder.pictures.mkdir(exist_ok=True)
-            best = scores[split]["scans"] or scores[split]
-            draw_confusion(
-                folder.pictures / f"confusion_{split}.png",
-                np.array(best["confusion_matrix"]),
-                classes,
-                f"{split}: {best['count']} {'scans' if scores[split]['scans'] else 'images'}",
-            )
-    write_predictions(folder, tables, classes)
+            shown, what = (values["scans"], "scans") if values["scans"] else (values, "images")
+            title = f"{split}: {shown['count']} {what}"
+            matrix = np.array(shown["confusion_matrix"])
+            draw_confusion(folder.pictures / f"confusion_{split}.png", matrix, classes, title)
+    write_predictions(folder, {split: table for split, table in tables.items() if table is not None}, classes)
     result = {**details, **scores}
     write_json(folder.metrics, result, "metrics.json", indent=2)
     print(f"Done: metrics.json, predictions.csv{', pictures/' * pictures} are in the output folder.", flush=True)
@@ -127,30 +148,53 @@ def report_classification(
 
 
 def write_predictions(folder: RunFolder, tables: Mapping[str, PredictionTable], classes: Sequence[str]) -> None:
-    """Write ``predictions.csv``: a row an image or slice, by id.
+    """Write ``predictions.csv``, a row an image or slice, by id; and a row a scan, where several slices belong to one.
 
-    Columns: ``id``, ``slice`` (its number in the volume; empty for whole images), ``split``, ``true`` (empty where not
-    known), ``predicted``, ``probability <class>`` for each. Several labels of one image are separated by ``;``.
+    Columns: ``id``, ``slice`` (its number in the volume; empty for whole images), ``split`` and ``true`` (of labelled
+    images), ``predicted``, ``probability <class>`` for each. Several labels of one image are separated by ``;``.
+    ``predictions_by_scan.csv`` has the same columns, ``slice`` excepted, and holds the mean probabilities of each scan.
 
     Args:
         folder: the output folder.
-        tables: predictions by split.
+        tables: predictions by split; images without labels are in one split, however it is called.
         classes: names of the classes.
     """
+    rows, scans = [], []
+    labelled = any(table.labels is not None for table in tables.values())
+    for split, table in tables.items():
+        labels = None if table.labels is None else table.labels.numpy()
+        probabilities = table.probabilities.numpy()
+
+        def cells(label: Any, said: np.ndarray, split: str = split, several: bool = table.multi_label) -> list[str]:
+            decided = (said >= 0.5).astype(float).tolist() if several else int(said.argmax())
+            known = [split, "" if label is None else _names(label, classes)] if labelled else []
+            return [*known, _names(decided, classes), *(f"{p:.6f}" for p in said.tolist())]
+
+        for number, image in enumerate(table.ids):
+            k = table.slices[number]
+            label = None if labels is None else labels[number].tolist()
+            rows.append([image, "" if k is None else k, *cells(label, probabilities[number])])
+        if len(set(table.ids)) < len(table.ids):
+            order = list(dict.fromkeys(table.ids))
+            true, means = _by_scan(table.ids, np.zeros(len(table.ids)) if labels is None else labels, probabilities)
+            for number, image in enumerate(order):
+                scans.append([image, *cells(None if labels is None else true[number].tolist(), means[number])])
+    known = ["split", "true"] if labelled else []
+    columns = [*known, "predicted", *(f"probability {name}" for name in classes)]
+    _write_csv(folder.predictions, ["id", "slice", *columns], rows)
+    if not labelled:
+        print(f"Done: predictions.csv of {len(rows)} images or slices is in the output folder.", flush=True)
+    if scans:
+        _write_csv(folder.path / "predictions_by_scan.csv", ["id", *columns], scans)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "slice", "split", "true", "predicted", *(f"probability {name}" for name in classes)])
-    for split, table in tables.items():
-        labels = table.labels
-        rows = table.probabilities.tolist()
-        for number, (image, row) in enumerate(zip(table.ids, rows, strict=True)):
-            k = table.slices[number]
-            true = "" if labels is None else _names(labels[number].tolist(), classes)
-            decided = [float(p >= 0.5) for p in row] if table.multi_label else int(np.argmax(row))
-            said = _names(decided, classes)
-            writer.writerow([image, "" if k is None else k, split, true, said, *(f"{p:.6f}" for p in row)])
+    writer.writerow(header)
+    writer.writerows(rows)
     content = text.getvalue().encode()
-    write_atomically(folder.predictions, lambda file: file.write(content), "predictions.csv")
+    write_atomically(path, lambda file: file.write(content), path.name)
 
 
 def _names(label: Any, classes: Sequence[str]) -> str:

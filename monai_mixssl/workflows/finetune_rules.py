@@ -52,7 +52,7 @@ FINETUNE_RULES: dict[str, Rule] = {
     "labels_per_class": optional(integer(1)),
     "label_fraction": optional(number(0, above=True)),
     "val_fraction": fraction(ends=False),
-    "test_fraction": fraction(ends=False),
+    "test_fraction": fraction(),
     "batch_size": integer(1),
     "num_workers": integer(0),
     # how it is trained
