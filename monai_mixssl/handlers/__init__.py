@@ -10,11 +10,15 @@ from monai_mixssl.handlers.embedding_table import EmbeddingTable
 from monai_mixssl.handlers.epoch_position import EpochPosition
 from monai_mixssl.handlers.freeze import FreezeEncoder
 from monai_mixssl.handlers.json_log import JsonLinesLog, read_log, scalars
+from monai_mixssl.handlers.mask_files import MaskFiles
 from monai_mixssl.handlers.online_probe import OnlineProbe
+from monai_mixssl.handlers.own_masks import OwnMasks
 from monai_mixssl.handlers.pictures import TrainingPictures
 from monai_mixssl.handlers.prediction_table import PredictionTable
 from monai_mixssl.handlers.progress import TrainingProgress
 from monai_mixssl.handlers.random_state import RandomState
+from monai_mixssl.handlers.segmentation_pictures import SegmentationPictures
+from monai_mixssl.handlers.segmentation_scores import SegmentationScores
 
 __all__ = [
     "BestModel",
@@ -23,10 +27,14 @@ __all__ = [
     "EpochPosition",
     "FreezeEncoder",
     "JsonLinesLog",
+    "MaskFiles",
     "OnlineProbe",
+    "OwnMasks",
     "PredictionTable",
     "RandomState",
     "RunCheckpoint",
+    "SegmentationPictures",
+    "SegmentationScores",
     "TrainingPictures",
     "TrainingProgress",
     "embedding_spread",

@@ -6,14 +6,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from monai_mixssl.data.phantoms.dataset import PATIENTS
 from monai_mixssl.data.phantoms.nifti_writer import write_nifti
 from monai_mixssl.data.phantoms.volume import phantom_with_mask
 from monai_mixssl.errors import ConfigError
 
-__all__ = ["SEGMENTATION_CLASSES", "SEGMENTATION_PATIENTS", "SEGMENTATION_SEED", "write_segmentation_phantoms"]
+__all__ = ["SEGMENTATION_CLASSES", "SEGMENTATION_SEED", "write_segmentation_phantoms"]
 
 SEGMENTATION_CLASSES = ("background", "brain", "lesion")
-SEGMENTATION_PATIENTS = 36
 SEGMENTATION_SEED = 2  # pretraining takes 0 and classification 1: no patient is in two of the sets
 
 
@@ -21,7 +21,7 @@ def write_segmentation_phantoms(
     folder: str | Path,
     *,
     seed: int = SEGMENTATION_SEED,
-    patients: int = SEGMENTATION_PATIENTS,
+    patients: int = PATIENTS,
     image_size: int = 64,
     slices: int = 12,
 ) -> Path:
