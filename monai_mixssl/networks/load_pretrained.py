@@ -26,6 +26,8 @@ from monai_mixssl.networks.weights import rebuild_encoder
 
 __all__ = ["load_pretrained"]
 
+_SWIN = "swin_unetr"
+
 
 def load_pretrained(
     network: nn.Module,
@@ -89,7 +91,7 @@ def load_pretrained(
         decoder_total=0 if decoder is None else _count(decoder.module, [*decoder.matched, *decoder.others]),
     )
     report(str(done))
-    _refuse_too_little(done, minimum, encoder, may_inflate=not adapt_stem and record["family"] != "swin_unetr")
+    _refuse_too_little(done, minimum, encoder, record, adapt_stem)
     encoder.load_state_dict(plan.matched, strict=False)
     if decoder is not None:
         decoder.module.load_state_dict(decoder.matched, strict=False)
@@ -115,7 +117,7 @@ class _DecoderPlan:
 
 def _described_encoder(record: Mapping[str, Any]) -> nn.Module:
     """The encoder of the file, to compare with; without memory for its weights where its construction allows it."""
-    if record.get("family") == "swin_unetr":  # computes numbers while it is built
+    if record.get("family") == _SWIN:  # computes numbers while it is built
         return rebuild_encoder(record)
     with torch.device("meta"):
         return rebuild_encoder(record)
@@ -123,7 +125,7 @@ def _described_encoder(record: Mapping[str, Any]) -> nn.Module:
 
 def _in_3d(record: Mapping[str, Any]) -> nn.Module:
     """The encoder that 2D weights are inflated for."""
-    if record["family"] == "swin_unetr":
+    if record["family"] == _SWIN:
         return build_encoder(record["backbone"], 3, record["in_channels"], feature_size=record["feature_size"])[0]
     with torch.device("meta"):
         return build_encoder(record["backbone"], 3, record["in_channels"], record["norm"])[0]
@@ -212,20 +214,24 @@ def _count(module: nn.Module, names: Any) -> int:
     return sum(parameters[name].numel() for name in names if name in parameters)
 
 
-def _refuse_too_little(done: LoadReport, minimum: float, encoder: nn.Module, may_inflate: bool) -> None:
+def _refuse_too_little(
+    done: LoadReport, minimum: float, encoder: nn.Module, record: Mapping[str, Any], adapt: bool
+) -> None:
     override = "or lower min_loaded (minimum) to load it all the same"
     build = "build the network from the file's record (encoder_file), give the file of such an encoder"
     stem = next(iter(encoder.state_dict()))
     shapes = {name: (before, here) for name, before, here in done.mismatched}
     before, here = shapes.get(stem, ((), ()))
     if done.share < minimum:
-        if may_inflate and (len(before), len(here)) == (4, 5):
+        why = [*done.differences[:1], f"{len(done.missing)} tensors missing, {len(done.mismatched)} of another shape"]
+        from_2d_to_3d = record["spatial_dims"] == 2 and any(p.ndim == 5 for p in encoder.parameters())
+        if from_2d_to_3d and record["family"] == _SWIN:
+            why.append("attention and patch merging of a transformer cannot be inflated")
+        elif from_2d_to_3d and not adapt:
             build = f"set adapt_stem to True to inflate the convolutions, {build}"
-        counts = f"{len(done.missing)} tensors missing, {len(done.mismatched)} of another shape"
-        why = "; ".join([*done.differences[:1], counts])
         raise ConfigError(
             f"Only {percent(done.share)} of the encoder's parameters would come from the file, under the "
-            f"{percent(minimum)} asked for ({why}): {build}, {override}."
+            f"{percent(minimum)} asked for ({'; '.join(why)}): {build}, {override}."
         )
     if minimum > 0 and stem in {*done.missing, *shapes}:
         override = "or set min_loaded (minimum) to 0 to load the rest all the same"
