@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from monai_mixssl import errors
 from monai_mixssl.data.atomic import write_atomically
 from monai_mixssl.errors import ConfigError, InterruptedRunError, MixSSLError, TrainingError
 from monai_mixssl.workflows import last_line
@@ -75,7 +76,8 @@ def run_in_child(task: str, run_id: str, keys: Mapping[str, Any], trace: Path) -
 
     Raises:
         InterruptedRunError: a signal ended the run.
-        TrainingError: the run failed; the message is its sentence.
+        MixSSLError: the run failed on purpose, with this sentence.
+        TrainingError: it failed otherwise; the message says what is known.
     """
     method = _FORKSERVER if _FORKSERVER in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(method)
@@ -96,12 +98,12 @@ def run_in_child(task: str, run_id: str, keys: Mapping[str, Any], trace: Path) -
         )
     if message is None:
         raise TrainingError(_death(child.exitcode))
-    if message[0] == "failed":
-        raise TrainingError(message[1])
+    if message[0] != "complete":
+        raise getattr(errors, message[0])(message[1])
 
 
 def _received(receiver: Connection) -> tuple[str, str] | None:
-    """The last thing that the child said; None where it died without a word."""
+    """How the run ended (the name of an error of ours, or a word) and its sentence; None where it died without a word."""
     try:
         # workers of a child that was killed may hold the pipe open for a while: do not wait for its end
         return receiver.recv() if receiver.poll() else None
@@ -155,17 +157,27 @@ def _run(task: str, run_id: str, keys: dict[str, Any], trace: str, sender: Conne
         if _is_interruption(error):
             sender.send(("interrupted", ""))
         elif sentence is not None:
-            sender.send(("failed", sentence))
+            sender.send((_kind(error), sentence))
         else:
             text = "".join(traceback.format_exception(error))
             with contextlib.suppress(MixSSLError, OSError):  # a full disk must not keep the sentence back
                 write_atomically(Path(trace), lambda file: file.write(text.encode()), "a traceback")
             place = f"private/{Path(trace).parent.name}/{Path(trace).name}"
-            sender.send(("failed", f"internal error ({type(error).__name__}); its traceback is in {place}"))
+            sender.send(
+                (TrainingError.__name__, f"internal error ({type(error).__name__}); its traceback is in {place}")
+            )
     finally:
         sender.close()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+
+
+def _kind(error: BaseException) -> str:
+    """The name of the first error of ours among those that led to one."""
+    link: BaseException | None = error
+    while link is not None and not isinstance(link, MixSSLError):
+        link = link.__cause__ or link.__context__
+    return TrainingError.__name__ if link is None else type(link).__name__
 
 
 def _is_interruption(error: BaseException | None) -> bool:

@@ -8,6 +8,7 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
+from monai_mixssl.compare.picture import HAS_MATPLOTLIB
 from monai_mixssl.compare.plan import METRICS, PROTOCOLS, Plan, parse_amounts, parse_protocols
 from monai_mixssl.compare.runner import compare
 from monai_mixssl.data.find import split_roots
@@ -74,7 +75,11 @@ def _run(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
         pretrain_runs=split_roots(arguments.pretrain_run) if arguments.pretrain_run else (),
         keys=keys,
     )
-    compare(plan, arguments.output_dir)
+    if not HAS_MATPLOTLIB:
+        print(
+            "No picture will be drawn, since matplotlib is not installed; pip install 'monai-mixssl[bundle]' adds it."
+        )
+    compare(plan, arguments.output_dir, picture=HAS_MATPLOTLIB)
 
 
 def parse_keys(words: Sequence[str]) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from monai_mixssl.data.atomic import write_atomically
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-else:
-    Figure, _ = optional_import("matplotlib.figure", name="Figure")
 
-__all__ = ["draw_comparison"]
+    HAS_MATPLOTLIB = True
+else:
+    Figure, HAS_MATPLOTLIB = optional_import("matplotlib.figure", name="Figure")
+
+__all__ = ["HAS_MATPLOTLIB", "draw_comparison"]
 
 _COLOURS = {"scratch": "#888a85", "pretrained": "#3465a4"}
 _SHIFT = {"scratch": -0.06, "pretrained": 0.06}  # side by side, or the bars of one hide those of the other

@@ -82,6 +82,10 @@ class Records:
             return {}
         return {line["cell"]: line for line in read_log(self._lines)}
 
+    def has_complete(self) -> bool:
+        """Whether any run has ended well."""
+        return any(line["status"] == "complete" for line in self.lines().values())
+
     def add(self, cell: Cell, status: str, seconds: float, **content: Any) -> None:
         """Append a line; a last line that a kill cut short is dropped first.
 
@@ -163,7 +167,9 @@ def read_scores(folder: Path, cell: Cell, pooling: str = "last") -> dict[str, An
     except (OSError, ValueError):
         raise TrainingError(f"the run left no {name} that can be read; run it by itself to see why") from None
     if cell.run_id == "finetune":
-        scores = {"finetune": content.get("test")}
+        of_images = content.get("test") or {}
+        # where several slices belong to a scan, it is the scan that a clinic asks about
+        scores = {"finetune": of_images.get("scans") or of_images}
         labelled = content.get("labels")
     else:
         poolings = content["poolings"]

@@ -14,7 +14,7 @@ from monai_mixssl.compare.picture import draw_comparison
 from monai_mixssl.compare.plan import Cell, Plan
 from monai_mixssl.compare.records import Records, read_scores
 from monai_mixssl.compare.report import Comparison, compared, write_report
-from monai_mixssl.errors import InterruptedRunError, TrainingError
+from monai_mixssl.errors import InterruptedRunError, MixSSLError, TrainingError
 
 __all__ = ["compare"]
 
@@ -50,6 +50,7 @@ def compare(
 
     Raises:
         ConfigError: for keys that the bundle refuses.
+        DataError: for data that cannot be used, or that leak from pretraining into the test, before any run ended well.
         RunFolderError: where the folder holds another comparison or something else.
         InterruptedRunError: a signal ended it; the same command goes on.
         TrainingError: some runs failed, after all others were made and the table was written.
@@ -95,7 +96,11 @@ def _run(plan: Plan, records: Records, cell: Cell, run_cell: RunCell) -> dict[st
     try:
         run_cell(plan.task, cell.run_id, keys, trace)
         content = read_scores(folder, cell, str(plan.keys.get("pooling", "last")))
-    except TrainingError as error:
+    except InterruptedRunError:
+        raise
+    except MixSSLError as error:
+        if not records.has_complete() and not isinstance(error, TrainingError):
+            raise  # data or keys that stop the first run would stop all of them
         records.add(cell, "failed", time.monotonic() - began, error=str(error))
     except KeyboardInterrupt:
         raise InterruptedRunError("the comparison was stopped; the same command goes on from there") from None

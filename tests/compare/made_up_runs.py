@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_mixssl.compare import Plan, parse_amounts
-from monai_mixssl.errors import TrainingError
+from monai_mixssl.errors import MixSSLError, TrainingError
 
 Score = Callable[[Mapping[str, Any]], float]
 
@@ -44,10 +44,17 @@ class MadeUpRuns:
         score: the score of a run, from its keys.
         fail: names of the runs that fail, changed at will between comparisons.
         stop: name of the run at which the comparison is killed.
+        error: what a failing run raises.
     """
 
-    def __init__(self, score: Score = score, fail: tuple[str, ...] = (), stop: str | None = None) -> None:
-        self.score, self.fail, self.stop = score, set(fail), stop
+    def __init__(
+        self,
+        score: Score = score,
+        fail: tuple[str, ...] = (),
+        stop: str | None = None,
+        error: type[MixSSLError] = TrainingError,
+    ) -> None:
+        self.score, self.fail, self.stop, self.error = score, set(fail), stop, error
         self.asked: dict[str, dict[str, Any]] = {}
 
     def __call__(self, task: str, run_id: str, keys: Mapping[str, Any], trace: Path) -> None:
@@ -58,7 +65,7 @@ class MadeUpRuns:
         if folder.name == self.stop:
             raise KeyboardInterrupt
         if folder.name in self.fail:
-            raise TrainingError("the loss is not finite")
+            raise self.error("the loss is not finite")
         value = self.score(keys)
         test = {"accuracy": value, "balanced_accuracy": value, "auc": None, "confusion_matrix": [[1]]}
         if task == "segmentation":

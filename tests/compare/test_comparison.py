@@ -11,11 +11,12 @@ from made_up_runs import MadeUpRuns, accept, plan
 from PIL import Image
 
 from monai_mixssl.compare import Comparison, Plan, compare, parse_amounts, parse_protocols
-from monai_mixssl.errors import ConfigError, InterruptedRunError, RunFolderError, TrainingError
+from monai_mixssl.compare.runner import RunCell
+from monai_mixssl.errors import ConfigError, DataError, InterruptedRunError, RunFolderError, TrainingError
 
 
 def made(
-    comparison: Plan, output: Path, runs: MadeUpRuns, said: list[str] | None = None, picture: bool = False
+    comparison: Plan, output: Path, runs: RunCell, said: list[str] | None = None, picture: bool = False
 ) -> Comparison:
     report = (said if said is not None else []).append
     return compare(comparison, output, run_cell=runs, check=accept, report=report, picture=picture)
@@ -164,15 +165,38 @@ def test_a_run_without_test_scores_is_a_failure(tmp_path: Path) -> None:
         (folder / "metrics.json").write_text(json.dumps({"validation": {"accuracy": 1.0}, "test": {}}))
 
     with pytest.raises(TrainingError, match="12 of 12 runs failed"):
-        compare(
-            plan(tmp_path / "in"),
-            tmp_path / "out",
-            run_cell=without_test,
-            check=accept,
-            report=[].append,
-            picture=False,
-        )
+        made(plan(tmp_path / "in"), tmp_path / "out", without_test)
     assert "give the data a test split" in lines(tmp_path / "out")[0]["error"]
+
+
+def test_what_is_wrong_with_the_data_ends_it_at_the_first_run(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def leak(task: str, run_id: str, keys: Any, trace: Path) -> None:
+        asked.append(Path(keys["output_dir"]).name)
+        raise DataError("1 of 4 test patients are in the pretraining list")
+
+    with pytest.raises(DataError, match="1 of 4 test patients"):
+        made(plan(tmp_path / "in"), tmp_path / "out", leak)
+    assert asked == ["scratch_5_0"]
+
+
+def test_too_few_images_for_one_amount_do_not_end_the_others(tmp_path: Path) -> None:
+    runs = MadeUpRuns(fail=("scratch_all_0",), error=DataError)
+    with pytest.raises(TrainingError, match="1 of 12 runs failed"):
+        made(plan(tmp_path / "in"), tmp_path / "out", runs)
+
+
+def test_scans_count_where_the_images_are_their_slices(tmp_path: Path) -> None:
+    def sliced(task: str, run_id: str, keys: Any, trace: Path) -> None:
+        MadeUpRuns()(task, run_id, keys, trace)
+        file = Path(keys["output_dir"]) / "metrics.json"
+        content = json.loads(file.read_text())
+        content["test"]["scans"] = {"balanced_accuracy": 0.9, "accuracy": 0.8}
+        file.write_text(json.dumps(content))
+
+    result = made(plan(tmp_path / "in"), tmp_path / "out", sliced)
+    assert result.rows[0].spreads["scratch"].mean == pytest.approx(0.9)
 
 
 def test_checkpoints_of_finished_runs_go_and_models_stay(tmp_path: Path) -> None:
