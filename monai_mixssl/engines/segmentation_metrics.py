@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -94,10 +95,13 @@ def mean_scores(cases: Sequence[Sequence[Mapping[str, Any]]], classes: Sequence[
 
 def _distances(ours: torch.Tensor, theirs: torch.Tensor, spacing: Sequence[float]) -> dict[str, float | None]:
     arguments: dict[str, Any] = {"include_background": True, "spacing": spacing}
-    found = {
-        "surface_distance": float(compute_average_surface_distance(ours, theirs, symmetric=True, **arguments)),
-        "hausdorff95": float(compute_hausdorff_distance(ours, theirs, percentile=95, **arguments)),
-    }
+    with warnings.catch_warnings():
+        # MONAI warns of an argument that its own metrics give
+        warnings.filterwarnings("ignore", message=".*always_return_as_numpy.*", category=FutureWarning)
+        found = {
+            "surface_distance": float(compute_average_surface_distance(ours, theirs, symmetric=True, **arguments)),
+            "hausdorff95": float(compute_hausdorff_distance(ours, theirs, percentile=95, **arguments)),
+        }
     return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 

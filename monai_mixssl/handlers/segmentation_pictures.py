@@ -83,9 +83,12 @@ class SegmentationPictures:
 
     def attach(self, engine: Workflow) -> None:
         """Register with an evaluator, after :py:class:`~monai_mixssl.handlers.OwnMasks`."""
-        engine.add_event_handler(Events.STARTED, self._examples.clear)
+        engine.add_event_handler(Events.STARTED, self._clear)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._draw)
+
+    def _clear(self) -> None:
+        self._examples.clear()
 
     def _collect(self, engine: Workflow) -> None:
         ids = [str(one) for one in engine.state.batch["id"]]

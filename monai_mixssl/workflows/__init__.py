@@ -8,7 +8,7 @@ from monai_mixssl.data.shares import rank_share, spread
 from monai_mixssl.data.worker_signals import outlive_signals
 from monai_mixssl.engines import classification_metrics
 from monai_mixssl.handlers import RandomState, scalars
-from monai_mixssl.networks import build_classifier, parameter_groups
+from monai_mixssl.networks import build_classifier, build_segmenter, parameter_groups
 from monai_mixssl.workflows.announce import announce
 from monai_mixssl.workflows.before_work import check_before_work
 from monai_mixssl.workflows.classification import (
@@ -62,6 +62,31 @@ from monai_mixssl.workflows.probe_run import probe
 from monai_mixssl.workflows.run_data import run_data
 from monai_mixssl.workflows.run_folder import RunFolder
 from monai_mixssl.workflows.run_record import RunRecord
+from monai_mixssl.workflows.segmentation import (
+    SEGMENTATION_RULES,
+    check_segmentation_keys,
+    check_segmentation_start,
+    segmentation_inferer,
+    segmentation_patch,
+    segmentation_phantoms,
+    segmenter_network,
+)
+from monai_mixssl.workflows.segmentation_evaluation import (
+    SEGMENTATION_EVALUATE_RULES,
+    SEGMENTATION_INFER_RULES,
+    check_segmentation_evaluate_keys,
+    check_segmentation_infer_keys,
+    images_to_segment,
+    load_segmenter,
+    masked_images,
+    segmenter_metadata,
+)
+from monai_mixssl.workflows.segmentation_report import (
+    picture_ids,
+    report_masks,
+    report_segmentation,
+    write_segmentation_scores,
+)
 from monai_mixssl.workflows.weights import save_pretrained, start_from
 
 __all__ = [
@@ -71,6 +96,9 @@ __all__ = [
     "FINETUNE_RULES",
     "INFERENCE_RULES",
     "PRETRAIN_RULES",
+    "SEGMENTATION_EVALUATE_RULES",
+    "SEGMENTATION_INFER_RULES",
+    "SEGMENTATION_RULES",
     "ClassificationEvaluateWorkflow",
     "ClassificationInferWorkflow",
     "ClassificationWorkflow",
@@ -88,6 +116,7 @@ __all__ = [
     "announce",
     "announce_finetuning",
     "build_classifier",
+    "build_segmenter",
     "bundle_root",
     "cached_items",
     "check_before_work",
@@ -98,6 +127,10 @@ __all__ = [
     "check_infer_keys",
     "check_pretrain_keys",
     "check_probe",
+    "check_segmentation_evaluate_keys",
+    "check_segmentation_infer_keys",
+    "check_segmentation_keys",
+    "check_segmentation_start",
     "check_start",
     "classification_data",
     "classification_metrics",
@@ -109,14 +142,18 @@ __all__ = [
     "final_validation",
     "finetune_data",
     "finetune_settings",
+    "images_to_segment",
     "inference_data",
     "labelled_phantoms",
     "last_validation",
     "load_classifier",
+    "load_segmenter",
+    "masked_images",
     "model_metadata",
     "online_probe",
     "outlive_signals",
     "parameter_groups",
+    "picture_ids",
     "predict",
     "prediction_data",
     "probe",
@@ -124,6 +161,8 @@ __all__ = [
     "recorded_stride",
     "repeated",
     "report_classification",
+    "report_masks",
+    "report_segmentation",
     "report_tables",
     "require_file",
     "require_run",
@@ -133,9 +172,15 @@ __all__ = [
     "save_pretrained",
     "scalars",
     "segmentation_data",
+    "segmentation_inferer",
+    "segmentation_patch",
+    "segmentation_phantoms",
+    "segmenter_metadata",
+    "segmenter_network",
     "spread",
     "start_from",
     "start_processes",
     "weights_drawn_from",
     "write_predictions",
+    "write_segmentation_scores",
 ]

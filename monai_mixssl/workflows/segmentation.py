@@ -19,11 +19,13 @@ from monai_mixssl.networks.encoders import check_patch_size
 from monai_mixssl.networks.segmenter import DecoderKind
 from monai_mixssl.workflows.finetune_rules import FINETUNE_RULES, check_finetune_keys, require_file
 from monai_mixssl.workflows.finetune_settings import FineTuneSettings, weights_drawn_from
+from monai_mixssl.workflows.finetune_start import PretrainedStart
 from monai_mixssl.workflows.values import Rule, boolean, choice, fraction, integer, number, optional, path, size
 
 __all__ = [
     "SEGMENTATION_RULES",
     "check_segmentation_keys",
+    "check_segmentation_start",
     "segmentation_inferer",
     "segmentation_patch",
     "segmentation_phantoms",
@@ -135,6 +137,40 @@ def segmenter_network(
     elif min(patch) < _SMALLEST_SWIN:
         raise ConfigError(f"patch_size {min(patch)} is too small for swin_unetr; use one of at least 64")
     return network
+
+
+def check_segmentation_start(
+    settings: FineTuneSettings,
+    patch: Sequence[int],
+    *,
+    from_scratch: bool = False,
+    min_loaded: float = 0.9,
+    adapt_stem: bool = False,
+    pretrained_decoder: str | os.PathLike[str] | None = None,
+    **arguments: Any,
+) -> None:
+    """Build a network of two classes and load the weights, before the scan: what does not fit should not cost an hour.
+
+    Args:
+        settings: with the architecture and the file.
+        patch: size of the training patch.
+        from_scratch, min_loaded, adapt_stem: as in :py:class:`~monai_mixssl.workflows.PretrainedStart`.
+        pretrained_decoder: a ``decoder.safetensors``.
+        arguments: further arguments of :py:func:`segmenter_network`.
+
+    Raises:
+        DataError, ConfigError: as there.
+    """
+    network = segmenter_network(2, settings, patch, pretrained_decoder=pretrained_decoder, **arguments)
+    PretrainedStart(
+        network,
+        settings.pretrained,
+        from_scratch=from_scratch,
+        min_loaded=min_loaded,
+        adapt_stem=adapt_stem,
+        decoder=None if pretrained_decoder is None else os.fspath(pretrained_decoder),
+        main=False,
+    )
 
 
 def segmentation_inferer(

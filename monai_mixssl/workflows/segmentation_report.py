@@ -19,7 +19,13 @@ from monai_mixssl.engines import PrecisionEvaluator
 from monai_mixssl.handlers import OwnMasks, SegmentationPictures, SegmentationScores
 from monai_mixssl.workflows.run_folder import RunFolder
 
-__all__ = ["picture_ids", "report_segmentation", "write_segmentation_table"]
+__all__ = [
+    "picture_ids",
+    "report_masks",
+    "report_segmentation",
+    "write_segmentation_scores",
+    "write_segmentation_table",
+]
 
 _PICTURES = 4
 
@@ -60,11 +66,9 @@ def report_segmentation(
     """
     if not folder.main:
         return {}
-    results: dict[str, Any] = {}
     tables: dict[str, SegmentationScores] = {}
     for split, loader in loaders.items():
         items = loader.dataset.data  # type: ignore[attr-defined]  # MONAI's Dataset, in a DataLoader
-        results[split] = None
         if not items:
             continue
         scores = SegmentationScores(classes, distances=True)
@@ -75,13 +79,47 @@ def report_segmentation(
             device, loader, network.to(device), precision=precision, inferer=inferer, val_handlers=handlers
         )
         evaluator.run()
-        results[split], tables[split] = {**scores.means(), "unit": scores.unit}, scores
-        print(_sentence(split, results[split]), flush=True)
+        tables[split] = scores
+    return write_segmentation_scores(folder, tables, classes, {**details, **dict.fromkeys(loaders)})
+
+
+def write_segmentation_scores(
+    folder: RunFolder, tables: Mapping[str, SegmentationScores], classes: Sequence[str], details: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Print the scores of each split, and write ``metrics.json`` and ``predictions.csv``.
+
+    Args:
+        folder: the output folder.
+        tables: scores by split.
+        classes: names, background first.
+        details: further entries of ``metrics.json``.
+
+    Returns:
+        What ``metrics.json`` holds.
+    """
+    results = {split: {**scores.means(), "unit": scores.unit} for split, scores in tables.items()}
+    for split, scores in results.items():
+        print(_sentence(split, scores), flush=True)
     write_segmentation_table(folder, tables, classes)
     result = {**details, **results}
     write_json(folder.metrics, result, "metrics.json", indent=2)
-    print(f"Done: metrics.json, predictions.csv{', pictures/' * pictures} are in the output folder.", flush=True)
+    pictures = ", pictures/" if folder.pictures.is_dir() else ""
+    print(f"Done: metrics.json, predictions.csv{pictures} are in the output folder.", flush=True)
     return result
+
+
+def report_masks(folder: RunFolder, items: Sequence[Mapping[str, Any]]) -> None:
+    """Say where the masks are.
+
+    Args:
+        folder: the output folder.
+        items: the datalist that was segmented.
+    """
+    print(
+        f"Done: masks/ of the output folder holds {len(items)} masks, named by id, in the geometry of their images; "
+        "private/files.csv says which file is behind an id.",
+        flush=True,
+    )
 
 
 def picture_ids(items: Sequence[Mapping[str, Any]]) -> list[str]:
