@@ -13,7 +13,7 @@ from monai.engines.workflow import Workflow
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from monai_mixssl.data.atomic import write_atomically
+from monai_mixssl.data.atomic import TEMPORARY, write_atomically
 from monai_mixssl.errors import ConfigError
 
 __all__ = ["BestModel"]
@@ -99,4 +99,6 @@ class BestModel:
         if self.path is not None and self._weights is not None:
             weights = self._weights
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            for leftover in self.path.parent.glob(f"{self.path.name}.*{TEMPORARY}"):  # of a process killed in here
+                leftover.unlink(missing_ok=True)
             write_atomically(self.path, lambda file: torch.save(weights, file), "the best weights")

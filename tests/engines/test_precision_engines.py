@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trainer and evaluator with plain tensors, as fine-tuning uses them."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.data import DataLoader, Dataset, MetaTensor
+
+from monai_mixssl.engines import PrecisionEvaluator, PrecisionTrainer, PrepareLabelledBatch, mean_over_images
+from monai_mixssl.errors import ConfigError, TrainingError
+from monai_mixssl.handlers import TrainingProgress
+
+
+def items(count=6, classes=3):
+    generator = torch.Generator().manual_seed(0)
+    return [
+        {
+            "image": MetaTensor(torch.randn(1, 4, 4, generator=generator)),
+            "label": torch.tensor(n % classes),
+            "id": f"i{n}",
+        }
+        for n in range(count)
+    ]
+
+
+def network(classes=3):
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, classes))
+
+
+def trainer(net, data, loss=None, **arguments):
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    loader = DataLoader(Dataset(data), batch_size=3)
+    return PrecisionTrainer("cpu", 1, loader, net, optimizer, loss or torch.nn.CrossEntropyLoss(), **arguments)
+
+
+def test_a_step_with_a_loss_that_is_one_number_equals_one_by_hand():
+    net = network()
+    by_hand = copy.deepcopy(net)
+    data = items(3)
+    trainer(net, data).run()
+    images = torch.stack([item["image"].as_tensor() for item in data])
+    loss = torch.nn.functional.cross_entropy(by_hand(images), torch.tensor([0, 1, 2]))
+    loss.backward()
+    for trained, parameter in zip(net.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(trained, parameter - 0.1 * parameter.grad)
+
+
+def test_the_output_holds_plain_detached_tensors_and_the_loss_by_name():
+    run = trainer(network(), items(3))
+    run.run()
+    output = run.state.output
+    assert not output["pred"].requires_grad
+    assert not output["loss"].requires_grad
+    assert output["pred"].shape == (3, 3)
+    assert not isinstance(output["image"], MetaTensor)
+    expected = torch.nn.functional.cross_entropy(output["pred"], output["label"])
+    torch.testing.assert_close(output["loss"], expected)
+
+
+def test_predictions_in_a_list_are_detached_too():
+    class Deep(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = network()
+
+        def forward(self, image):
+            return [self.one(image), {"again": self.one(image)}]
+
+    run = trainer(Deep(), items(3), lambda pred, label: torch.nn.functional.cross_entropy(pred[0], label))
+    run.run()
+    assert not run.state.output["pred"][0].requires_grad
+    assert not run.state.output["pred"][1]["again"].requires_grad
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_images():
+    with pytest.raises(TrainingError, match=r"not finite in epoch 1, iteration 1 .*i0, i1, i2"):
+        trainer(network(), items(3), lambda pred, label: pred.sum() * float("nan")).run()
+
+
+def test_the_evaluators_loss_is_the_mean_over_images_whatever_the_batches():
+    net, data = network(), items(5)
+    losses = []
+    for batch_size in (2, 5):
+        evaluator = PrecisionEvaluator(
+            "cpu",
+            DataLoader(Dataset(data), batch_size=batch_size),
+            net,
+            torch.nn.CrossEntropyLoss(),
+            key_val_metric={"val_loss": mean_over_images("loss")},
+        )
+        evaluator.run()
+        losses.append(evaluator.state.metrics["val_loss"])
+    images = torch.stack([item["image"].as_tensor() for item in data])
+    expected = torch.nn.functional.cross_entropy(net(images), torch.tensor([0, 1, 2, 0, 1]))
+    assert losses == pytest.approx([float(expected)] * 2, rel=1e-6)
+
+
+def test_an_evaluator_needs_neither_labels_nor_a_loss():
+    data = [{name: item[name] for name in ("image", "id")} for item in items(2)]
+    evaluator = PrecisionEvaluator("cpu", DataLoader(Dataset(data), batch_size=2), network())
+    evaluator.run()
+    assert evaluator.state.output["pred"].shape == (2, 3)
+    assert evaluator.state.output["label"] is None
+
+
+def test_bf16_evaluates_in_bf16():
+    evaluator = PrecisionEvaluator("cpu", DataLoader(Dataset(items(2)), batch_size=2), network(), precision="bf16")
+    evaluator.run()
+    assert evaluator.state.output["pred"].dtype == torch.bfloat16
+
+
+def test_a_batch_without_an_image_is_refused():
+    with pytest.raises(ConfigError, match="the batch has no image"):
+        PrepareLabelledBatch()({"label": torch.zeros(1)})
+
+
+def test_the_bar_shows_the_losses_and_metrics_that_it_is_told(capsys):
+    run = trainer(network(), items(6))
+    loader = DataLoader(Dataset(items(3)), batch_size=3)
+    metric = {"val_loss": mean_over_images("loss")}
+    validator = PrecisionEvaluator("cpu", loader, network(), torch.nn.CrossEntropyLoss(), key_val_metric=metric)
+    run.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda _: validator.run())
+    bar = TrainingProgress(
+        3, validator, losses={"cross entropy": "loss"}, metrics={"held out": "val_loss", "AUC": "val_auc"}
+    )
+    bar.attach(run)
+    run.run()
+    shown = capsys.readouterr().err
+    assert "cross entropy=" in shown
+    assert f"held out={validator.state.metrics['val_loss']:.4f}" in shown
+    assert "AUC" not in shown  # nobody has computed it
