@@ -201,6 +201,16 @@ def test_the_encoder_file_gives_the_features_of_the_last_checkpoint(done):
             assert torch.equal(ours, theirs)
 
 
+def test_the_decoder_file_gives_the_decoder_of_the_last_checkpoint(done):
+    checkpoints = done.folder / "checkpoints"
+    state = torch.load(checkpoints / f"checkpoint_{latest_iteration(checkpoints)}.pt", weights_only=True)["network"]
+    decoder = safetensors.torch.load_file(done.folder / "decoder.safetensors")
+    trained = {name.removeprefix("decoder."): t for name, t in state.items() if name.startswith("decoder.")}
+    assert decoder.keys() == trained.keys()
+    assert all(torch.equal(decoder[name], trained[name]) for name in decoder)
+    assert "decoder.safetensors" in done.console
+
+
 def test_the_number_of_workers_and_the_pictures_change_nothing_in_the_encoder(done, tmp_path):
     keys = {**KEYS, "num_workers": 2, "pictures": False, "progress": False}
     assert run(dataset_dir=done.scans, output_dir=tmp_path / "run", **keys) == 0
