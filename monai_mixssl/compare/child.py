@@ -103,7 +103,7 @@ def run_in_child(task: str, run_id: str, keys: Mapping[str, Any], trace: Path) -
 
 
 def _received(receiver: Connection) -> tuple[str, str] | None:
-    """How the run ended (the name of an error of ours, or a word) and its sentence; None where it died without a word."""
+    """How the run ended (the name of an error of ours, or a word), and its sentence; None where it died silently."""
     try:
         # workers of a child that was killed may hold the pipe open for a while: do not wait for its end
         return receiver.recv() if receiver.poll() else None

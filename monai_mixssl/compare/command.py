@@ -76,9 +76,7 @@ def _run(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
         keys=keys,
     )
     if not HAS_MATPLOTLIB:
-        print(
-            "No picture will be drawn, since matplotlib is not installed; pip install 'monai-mixssl[bundle]' adds it."
-        )
+        print("matplotlib is not installed, so no picture will be drawn; pip install 'monai-mixssl[bundle]' adds it.")
     compare(plan, arguments.output_dir, picture=HAS_MATPLOTLIB)
 
 
