@@ -37,10 +37,9 @@ def describe_duplicates(counts: Mapping[str, int]) -> str:
         return "No two images have the same content."
     text = f"{counts['duplicates']} images are exact copies of another"
     if counts["duplicates_across_splits"]:
-        text += (
-            f"; {counts['duplicates_across_splits']} images occur in more than one split, so that "
-            f"{counts['test_duplicates']} test images are known from training or validation"
-        )
+        text += f"; {counts['duplicates_across_splits']} images occur in more than one split"
+        if counts["test_duplicates"]:
+            text += f", and {counts['test_duplicates']} test images are known from training or validation"
     if counts["duplicates_of_other_label"]:
         text += f"; {counts['duplicates_of_other_label']} images occur with different labels"
     return text + "."

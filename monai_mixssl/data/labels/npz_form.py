@@ -125,8 +125,9 @@ def _write(path: Path, image: np.ndarray) -> None:
         return
     if image.ndim == 4 or (image.ndim == 3 and image.shape[-1] == 1):  # (x, y, z, 1): a channel of its own
         image = image[..., 0]
-    if image.ndim == 2:
-        image = image.T[..., None]  # rows and columns to x and y
+    affine = np.eye(4)
+    if image.ndim == 2:  # rows and columns to x and y, with the first row on top and the first column on the left
+        image, affine = image.T[..., None], np.diag([-1.0, -1.0, 1.0, 1.0])
     values = image if image.dtype in (np.uint8, np.int16, np.float32) else image.astype(np.float32)
-    content = nib.Nifti1Image(values, np.eye(4)).to_bytes()
+    content = nib.Nifti1Image(values, affine).to_bytes()
     write_atomically(path, lambda file: file.write(content), "unpacked images")

@@ -160,6 +160,14 @@ def test_a_run_is_read_back_and_resumed_as_it_was(tmp_path):
         labelled(tmp_path / "set", tmp_path / "run", label_fraction=0.5, preparation={"patch_size": 8}, resume=True)
 
 
+def test_a_manifest_that_was_changed_is_refused(tmp_path):
+    labelled(picture_set(tmp_path / "set"), tmp_path / "run")
+    file = tmp_path / "run" / "manifest.json"
+    file.write_text(file.read_text().replace('"split": "test"', '"split": "training"'))
+    with pytest.raises(RunFolderError, match="was changed after it was written"):
+        load_labelled(tmp_path / "run")
+
+
 def test_deleted_arrays_are_made_again_on_resume(tmp_path):
     picture_set(tmp_path / "set")
     before = labelled(tmp_path / "set", tmp_path / "run")

@@ -94,13 +94,15 @@ def test_whole_numbers_are_ordered_as_numbers(tmp_path):
     assert read_labels(tmp_path, "classification").classes == ["2", "9", "10"]
 
 
-@pytest.mark.parametrize("kind", ["grey", "colour", "volumes"])
+@pytest.mark.parametrize("kind", ["grey", "16 bits", "colour", "volumes"])
 def test_an_npz_file_gives_its_arrays_and_splits(tmp_path, kind):
-    shapes = {"grey": (20, 24), "colour": (20, 24, 3), "volumes": (18, 20, 22)}
+    shapes = {"grey": (20, 24), "16 bits": (20, 24), "colour": (20, 24, 3), "volumes": (18, 20, 22)}
     random = np.random.RandomState(0)
     arrays, counts = {"classes": np.array(["no", "yes"])}, {"train": 6, "val": 2, "test": 4}
     for name, count in counts.items():
         arrays[f"{name}_images"] = random.randint(1, 256, (count, *shapes[kind])).astype(np.uint8)
+        if kind == "16 bits":
+            arrays[f"{name}_images"] = arrays[f"{name}_images"].astype(np.uint16) * 200
         arrays[f"{name}_labels"] = np.arange(count)[:, None] % 2
     np.savez(tmp_path / "set.npz", **arrays)
     preparation = {"patch_size": 16, "in_channels": 3 if kind == "colour" else 1}
@@ -116,7 +118,7 @@ def test_an_npz_file_gives_its_arrays_and_splits(tmp_path, kind):
             if kind == "volumes":
                 assert np.allclose(prepared[0], expected, atol=1e-3)
             else:
-                expected = expected[None] if kind == "grey" else expected.transpose(2, 0, 1)
+                expected = expected.transpose(2, 0, 1) if kind == "colour" else expected[None]
                 assert np.allclose(prepared[0], expected, atol=1e-3)
 
 

@@ -83,9 +83,11 @@ def test_a_single_name_for_all_patients_does_not_stop_the_split():
 
 
 def test_a_class_of_a_single_patient_stays_in_training():
-    for seed in range(10):
-        data = units(20) + [Unit("rare", "r", "r", (2,))]
-        assert draw_splits(data, 0.2, 0.2, seed)[0]["rare"] == "training"
+    rare = [Unit(f"rare{n}", f"r{n}", f"r{n}", (n + 2,)) for n in range(10)]
+    for seed in range(3):
+        splits, _ = draw_splits(units(20) + rare, 0.2, 0.2, seed)
+        assert {splits[unit.id] for unit in rare} == {"training"}
+        assert set(splits.values()) == {"training", "validation", "test"}
 
 
 def test_rare_combinations_of_labels_are_held_out_too():
