@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,29 +17,28 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from monai.bundle import ConfigWorkflow
+
 from monai_mixssl import errors
 from monai_mixssl.data.atomic import write_atomically
 from monai_mixssl.errors import ConfigError, InterruptedRunError, MixSSLError, TrainingError
-from monai_mixssl.workflows import last_line
+from monai_mixssl.workflows import ClassificationWorkflow, SegmentationWorkflow, last_line
 
-__all__ = ["check_keys", "run_in_child", "workflow_class"]
+__all__ = ["check_keys", "run_in_child"]
 
-_CLASSES = {"classification": "ClassificationWorkflow", "segmentation": "SegmentationWorkflow"}
+_CLASSES = {"classification": ClassificationWorkflow, "segmentation": SegmentationWorkflow}
 _FORKSERVER = "forkserver"
 
 
-def workflow_class(task: str) -> Any:
-    """The named workflow that fine-tunes for a task.
-
-    Raises:
-        ConfigError: where this installation has none.
-    """
-    from monai_mixssl import workflows
-
+def _workflow(task: str, run_id: str, keys: Mapping[str, Any]) -> Any:
+    """The named workflow that fine-tunes for a task, without a log of its own on the console."""
+    logger = logging.getLogger(ConfigWorkflow.__module__)
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns that it leaves the logging alone, which is what is asked for
     try:
-        return getattr(workflows, _CLASSES[task])
-    except (KeyError, AttributeError):
-        raise ConfigError(f"this installation has no fine-tuning for '{task}'; install monai-mixssl anew") from None
+        return _CLASSES[task](logging_file=False, run_id=run_id, **keys)
+    finally:
+        logger.setLevel(level)
 
 
 def check_keys(task: str, run_id: str, keys: Mapping[str, Any]) -> None:
@@ -53,7 +53,7 @@ def check_keys(task: str, run_id: str, keys: Mapping[str, Any]) -> None:
         ConfigError: for a key that the config lacks or a value that it refuses.
     """
     try:
-        workflow_class(task)(logging_file=False, run_id=run_id, **keys).initialize()
+        _workflow(task, run_id, keys).initialize()
     except ConfigError:
         raise
     except Exception as error:  # MONAI wraps what a config raises; a foreign error is not hidden
@@ -147,7 +147,7 @@ def _run(task: str, run_id: str, keys: dict[str, Any], trace: str, sender: Conne
     """The child: run, and say how it went."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        workflow = workflow_class(task)(logging_file=False, run_id=run_id, **keys)
+        workflow = _workflow(task, run_id, keys)
         workflow.initialize()
         workflow.run()
         workflow.finalize()

@@ -20,6 +20,7 @@ _DESCRIPTION = (
     "Does pretraining help on these data? Fine-tunes from scratch and from a pretrained encoder, over seeds and "
     "amounts of labels, and writes comparison.md and comparison.png. The same command goes on after an interruption."
 )
+_PER_FILE = ("pretrain_run", "pretrained_decoder")
 _EPILOGUE = (
     "Any further '--key value' goes to the fine-tuning config of the bundle unchanged, for instance --max_epochs 50 or "
     "--batch_size 8; a key that the config lacks is refused before the first run."
@@ -46,8 +47,11 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--output_dir", required=True, help="folder for runs, table and picture")
     parser.add_argument("--dataset_dir", help="the labelled images; without it: the package's made-up patients")
     parser.add_argument("--pretrain_run", help="folder of the pretraining run, or one a file, for the leakage guard")
+    parser.add_argument("--pretrained_decoder", help="of a segmentation: decoder.safetensors, or one a file")
     parser.add_argument(
-        "--labels", default="all", help="amounts: 5 (labels a class), 5%% (of the training patients), all; with commas"
+        "--labels",
+        default="all",
+        help="amounts: 5 (labels a class; in segmentation: patients), 5%% (of the training patients), all; with commas",
     )
     parser.add_argument("--seeds", default="5", help="number of seeds (default: 5)")
     parser.add_argument(
@@ -72,7 +76,7 @@ def _run(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
         seeds=int(arguments.seeds),
         metric=arguments.metric,
         protocols=parse_protocols(arguments.protocols),
-        pretrain_runs=split_roots(arguments.pretrain_run) if arguments.pretrain_run else (),
+        per_file={key: split_roots(paths) for key in _PER_FILE if (paths := getattr(arguments, key))},
         keys=keys,
     )
     if not HAS_MATPLOTLIB:

@@ -40,7 +40,8 @@ class Amount:
     """How many labels a run may use.
 
     Attributes:
-        name: as it was typed: ``"5"`` (labels a class), ``"5%"`` (share of the training patients) or ``"all"``.
+        name: as it was typed: ``"5"`` (labels a class; of a segmentation: patients), ``"5%"`` (share of the training
+            patients) or ``"all"``.
         keys: the keys of the fine-tuning config that say so.
     """
 
@@ -52,12 +53,13 @@ class Amount:
         """The amount as it stands in the name of a folder."""
         return self.name.replace("%", "pct")
 
-    @property
-    def in_words(self) -> str:
+    def in_words(self, task: str) -> str:
         """The amount as it stands in a sentence."""
         if self.name == "all":
             return "all labels"
-        return f"{self.name} of the labels" if self.name.endswith("%") else f"{self.name} labels a class"
+        if self.name.endswith("%"):
+            return f"{self.name} of the labels"
+        return f"{self.name} labelled patients" if task == "segmentation" else f"{self.name} labels a class"
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,8 @@ class Plan:
         seeds: number of seeds, from 0.
         metric: what is compared; one of the task's ``METRICS``.
         protocols: ``"finetune"``, ``"linear"``, ``"knn"``; the latter two for classification alone.
-        pretrain_runs: output folders of the pretraining runs, for the leakage guard: as many as there are encoder
-            files, or one, or none.
+        per_file: keys of the config that belong to the encoder files: ``pretrain_run``, ``pretrained_decoder``; as many
+            values as there are files, or one for all.
         keys: further keys of the fine-tuning config, the same for every run.
 
     Raises:
@@ -109,7 +111,7 @@ class Plan:
     seeds: int = 5
     metric: str = ""
     protocols: Sequence[str] = ("finetune",)
-    pretrain_runs: Sequence[str] = ()
+    per_file: Mapping[str, Sequence[str]] = field(default_factory=dict)
     keys: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -133,23 +135,17 @@ class Plan:
                 f"pretrained names {len(self.pretrained)} files and there are {self.seeds} seeds; give at least as "
                 "many seeds, or fewer files"
             )
-        if len(self.pretrain_runs) not in (0, 1, len(self.pretrained)):
-            raise ConfigError(
-                f"pretrain_run names {len(self.pretrain_runs)} folders and pretrained {len(self.pretrained)} files; "
-                "give one folder for each file, or one for all"
-            )
+        for key, values in self.per_file.items():
+            if len(values) not in (1, len(self.pretrained)):
+                raise ConfigError(
+                    f"{key} names {len(values)} paths and pretrained {len(self.pretrained)}; give one for each encoder "
+                    "file, or one for all"
+                )
         for key in self.keys:
             if key in _SET_HERE:
                 raise ConfigError(f"'{key}' is set by the comparison for each run; in its place use {_SET_HERE[key]}")
-        if self.task == "segmentation":
-            if tuple(self.protocols) != ("finetune",):
-                raise ConfigError("protocols linear and knn are for classification; a segmentation has finetune alone")
-            for amount in self.amounts:
-                if "labels_per_class" in amount.keys:
-                    raise ConfigError(
-                        f"labels '{amount.name}' counts labels a class, which a segmentation does not have; give a "
-                        "share of the training patients such as 5%, or all"
-                    )
+        if self.task == "segmentation" and tuple(self.protocols) != ("finetune",):
+            raise ConfigError("protocols linear and knn are for classification; a segmentation has finetune alone")
 
     @property
     def cells(self) -> list[Cell]:
@@ -174,9 +170,7 @@ class Plan:
             "label_seed": cell.seed,
             "resume": True,
         }
-        if self.pretrain_runs:
-            overrides["pretrain_run"] = self.pretrain_runs[cell.seed % len(self.pretrain_runs)]
-        return overrides
+        return {**overrides, **{key: values[cell.seed % len(values)] for key, values in self.per_file.items()}}
 
 
 def _run_id(protocol: str) -> str:
@@ -184,7 +178,9 @@ def _run_id(protocol: str) -> str:
 
 
 def parse_amounts(text: str) -> list[Amount]:
-    """Label amounts from ``"5,20,all"``: labels a class, a share of the training patients (``5%``), or all of them.
+    """Label amounts from ``"5,20,all"``.
+
+    A number counts labels a class (of a segmentation: patients), ``5%`` is a share of the training patients.
 
     Raises:
         ConfigError: for an amount that is none of these, or stands twice.

@@ -135,8 +135,8 @@ def _asked(plan: Plan) -> dict[str, Any]:
     """What must stay the same when a comparison goes on: with the content of the encoder files, not their places."""
     contents = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in plan.pretrained]
     keys = {key: _absolute(key, value) for key, value in plan.keys.items() if key not in _FREE_KEYS}
-    runs = [os.path.abspath(run) for run in plan.pretrain_runs]
-    return {**keys, "task": plan.task, "pretrained": contents, "pretrain_run": runs}
+    per_file = {key: [os.path.abspath(path) for path in paths] for key, paths in plan.per_file.items()}
+    return {**keys, **per_file, "task": plan.task, "pretrained": contents}
 
 
 def _absolute(key: str, value: Any) -> Any:

@@ -70,7 +70,7 @@ class Comparison:
     @property
     def text(self) -> str:
         """The verdict: a sentence for each row."""
-        return "\n".join(_sentence(row, self.plan.metric) for row in self.rows)
+        return "\n".join(_sentence(row, self.plan) for row in self.rows)
 
 
 def compared(plan: Plan, lines: Mapping[str, Mapping[str, Any]]) -> Comparison:
@@ -177,13 +177,13 @@ def _explained(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _sentence(row: Row, metric: str) -> str:
+def _sentence(row: Row, plan: Plan) -> str:
     title = _HEADINGS[row.protocol][0]
     difference = row.difference
-    begin = f"{title} with {row.amount.in_words}: "
+    begin = f"{title} with {row.amount.in_words(plan.task)}: "
     if difference.mean is None:
         return begin + "no pair of runs to compare."
-    points = f"{_points(difference.mean)} points of {_words(metric)}"
+    points = f"{_points(difference.mean)} points of {_words(plan.metric)}"
     seeds = f"{len(difference.seeds)} seed{'s' if len(difference.seeds) > 1 else ''}"
     if difference.low is None or difference.high is None:
         why = "one seed has no spread" if len(difference.seeds) < 2 else "all seeds differ by the same"

@@ -122,7 +122,7 @@ def _write(plan: Plan, records: Records, picture: bool) -> Comparison:
 def _before(plan: Plan, count: int, left: int) -> str:
     text = (
         f"Comparing {plan.task} from scratch and pretrained: {count} runs ({plan.seeds} seeds, "
-        f"{', '.join(amount.in_words for amount in plan.amounts)})"
+        f"{', '.join(amount.in_words(plan.task) for amount in plan.amounts)})"
     )
     done = count - left
     if not left:

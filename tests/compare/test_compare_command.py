@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,7 @@ from monai_mixssl.__main__ import main
 from monai_mixssl.compare.child import run_in_child
 from monai_mixssl.errors import ConfigError, TrainingError
 from monai_mixssl.handlers import latest_iteration
-from monai_mixssl.networks import MixSSLNet, save_encoder
+from monai_mixssl.networks import MixSSLNet, save_decoder, save_encoder
 
 ERROR = "monai-mixssl: error: "
 SMALL = {
@@ -35,7 +36,8 @@ SMALL = {
 def words(dataset: Path, encoder: Path, output: Path, **keys: object) -> list[str]:
     """What the user types after ``python -m monai_mixssl``."""
     given = {"dataset_dir": dataset, "pretrained": encoder, "output_dir": output, **SMALL, **keys}
-    return ["compare", "classification", *(text for key, value in given.items() for text in (f"--{key}", str(value)))]
+    task = given.pop("task", "classification")
+    return ["compare", str(task), *(text for key, value in given.items() for text in (f"--{key}", str(value)))]
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,32 @@ def test_fine_tuning_and_probes_of_pictures_are_compared_from_one_command(
     capsys.readouterr()
     main(typed)
     assert "8 runs (2 seeds, 3 labels a class), all made already." in capsys.readouterr().out
+
+
+def test_segmentations_are_compared_with_the_pretrained_decoder_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = MixSSLNet(spatial_dims=3)
+    save_encoder(tmp_path / "encoder.safetensors", network)
+    save_decoder(tmp_path / "decoder.safetensors", network)
+    random = np.random.RandomState(0)
+    for number in range(8):
+        for folder in ("imagesTr", "labelsTr"):
+            (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
+        mask = np.zeros((20, 20, 20), np.uint8)
+        mask[4:12, 4:12, 4 : 6 + number % 4] = 1
+        image = mask + 0.2 * random.rand(20, 20, 20).astype(np.float32)
+        for folder, array in (("imagesTr", image), ("labelsTr", mask)):
+            nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "set" / folder / f"{number}.nii.gz")
+    keys = {"task": "segmentation", "patch_size": 32, "seeds": 1, "batch_size": 2, "val_interval": 1}
+    decoder = {"decoder": "light", "pretrained_decoder": tmp_path / "decoder.safetensors"}
+    out = tmp_path / "out"
+    main(words(tmp_path / "set", tmp_path / "encoder.safetensors", out, labels="2", **keys, **decoder))
+    lines = [json.loads(line) for line in (out / "compare.jsonl").read_text().splitlines()]
+    assert [line["status"] for line in lines] == ["complete"] * 2
+    assert all(0 <= line["scores"]["finetune"]["mean_dice"] <= 1 for line in lines)
+    assert [line["labelled"] for line in lines] == [2] * 2
+    assert {line["arm"]: line["loaded"] for line in lines} == {"scratch": 0.0, "pretrained": 1.0}
+    assert "Fine-tuning with 2 labelled patients: " in (out / "comparison.md").read_text()
 
 
 def test_sigterm_ends_a_comparison_with_a_checkpoint_and_the_same_command_goes_on_from_it(

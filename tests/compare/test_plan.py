@@ -40,7 +40,9 @@ def test_seeds_go_round_the_encoder_files_and_their_pretraining_runs(tmp_path: P
     files = [tmp_path / f"{name}.safetensors" for name in "ab"]
     for file in files:
         file.write_bytes(b"")
-    comparison = plan(tmp_path, pretrained=[str(file) for file in files], pretrain_runs=["x", "y"], seeds=3)
+    comparison = plan(
+        tmp_path, pretrained=[str(file) for file in files], per_file={"pretrain_run": ["x", "y"]}, seeds=3
+    )
     used = {
         cell.seed: (Path(keys["pretrained"]).stem, keys["pretrain_run"])
         for cell in comparison.cells
@@ -73,9 +75,8 @@ def test_amounts_that_mean_nothing_are_refused(text: str) -> None:
         ({"pretrained": []}, "pretrained is missing"),
         ({"keys": {"seed": 3}}, "'seed' is set by the comparison .*--seeds"),
         ({"keys": {"from_scratch": True}}, "'from_scratch' is set by the comparison"),
-        ({"task": "segmentation"}, "labels '5' counts labels a class"),
         ({"task": "segmentation", "protocols": ["knn"]}, "protocols linear and knn are for classification"),
-        ({"pretrain_runs": ["a", "b"]}, "pretrain_run names 2 folders and pretrained 1 files"),
+        ({"per_file": {"pretrain_run": ["a", "b"]}}, "pretrain_run names 2 paths and pretrained 1;"),
     ],
 )
 def test_a_plan_that_cannot_be_run_is_refused_in_a_sentence(
