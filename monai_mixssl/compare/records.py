@@ -60,17 +60,8 @@ class Records:
         self._shared = self.private / "data_from.json"
         now = json.loads(json.dumps(_asked(plan), default=str))
         if asked.is_file():
-            self._refuse_other(json.loads(asked.read_text(encoding="utf-8")), now)
+            now = _agreed(json.loads(asked.read_text(encoding="utf-8")), now)
         write_json(asked, now, "what was asked for", indent=2)
-
-    @staticmethod
-    def _refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        other = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
-        if other:
-            raise RunFolderError(
-                f"the comparison in output_dir was begun with another {', '.join(other)}; go on with the same, or "
-                "choose a new output_dir"
-            )
 
     def folder(self, cell: Cell) -> Path:
         """The output folder of a run."""
@@ -132,11 +123,37 @@ class Records:
 
 
 def _asked(plan: Plan) -> dict[str, Any]:
-    """What must stay the same when a comparison goes on: with the content of the encoder files, not their places."""
+    """What must stay the same when a comparison goes on; what may differ between seeds as a list, an entry a seed."""
+    # the content of the encoder files, not their places
     contents = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in plan.pretrained]
+    by_seed = {"pretrained": contents}
+    by_seed |= {key: [os.path.abspath(path) for path in paths] for key, paths in plan.per_file.items()}
     keys = {key: _absolute(key, value) for key, value in plan.keys.items() if key not in _FREE_KEYS}
-    per_file = {key: [os.path.abspath(path) for path in paths] for key, paths in plan.per_file.items()}
-    return {**keys, **per_file, "task": plan.task, "pretrained": contents}
+    seeds = {key: [values[seed % len(values)] for seed in range(plan.seeds)] for key, values in by_seed.items()}
+    return {"keys": {**keys, "task": plan.task}, "seeds": seeds}
+
+
+def _agreed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for before and now, of whichever has more seeds.
+
+    Raises:
+        RunFolderError: where they differ, or a seed that both have would use another file.
+    """
+    names = sorted({*before["keys"], *now["keys"]})
+    other = [name for name in names if before["keys"].get(name) != now["keys"].get(name)]
+    seeds: dict[str, list[str]] = {}
+    for name in sorted({*before["seeds"], *now["seeds"]}):
+        pair = before["seeds"].get(name, []), now["seeds"].get(name, [])
+        shorter, longer = sorted(pair, key=len)
+        if not shorter or longer[: len(shorter)] != shorter:
+            other.append(name)
+        seeds[name] = longer
+    if other:
+        raise RunFolderError(
+            f"the comparison in output_dir was begun with another {', '.join(other)}; go on with the same, or choose a "
+            "new output_dir"
+        )
+    return {"keys": now["keys"], "seeds": seeds}
 
 
 def _absolute(key: str, value: Any) -> Any:

@@ -12,7 +12,7 @@ from monai_mixssl.compare.plan import ARMS, Amount, Plan
 from monai_mixssl.compare.statistics import Difference, Spread, paired_difference, spread
 from monai_mixssl.data.atomic import write_atomically
 
-__all__ = ["Comparison", "Row", "compared", "write_report"]
+__all__ = ["Comparison", "Row", "compared", "verdict_and_tables", "write_report"]
 
 _HEADINGS = {
     "finetune": ("Fine-tuning", "from scratch", "pretrained"),
@@ -116,11 +116,8 @@ def write_report(path: Path, comparison: Comparison, picture: bool = True) -> No
         RunFolderError: the disk is full or the folder cannot be written.
     """
     plan = comparison.plan
-    metric = _words(plan.metric)
-    parts = [f"# Does pretraining help? {plan.task.capitalize()}, {metric}", ""]
-    parts += [f"- {line}" for line in comparison.text.splitlines()]
-    for protocol in plan.protocols:
-        parts += ["", *_table(protocol, [row for row in comparison.rows if row.protocol == protocol], metric)]
+    parts = [f"# Does pretraining help? {plan.task.capitalize()}, {_words(plan.metric)}", ""]
+    parts += [*verdict_and_tables(comparison)]
     if picture:
         parts += ["", "![Scores against labels, and the differences with their intervals](comparison.png)"]
     parts += ["", *_explained(comparison), ""]
@@ -128,10 +125,24 @@ def write_report(path: Path, comparison: Comparison, picture: bool = True) -> No
     write_atomically(path, lambda file: file.write(content), "comparison.md")
 
 
-def _table(protocol: str, rows: list[Row], metric: str) -> list[str]:
+def verdict_and_tables(comparison: Comparison, level: int = 2) -> list[str]:
+    """The lines of the page that hold the results: the verdict as a list, then a table for each protocol.
+
+    Args:
+        comparison: what to say.
+        level: depth of the tables' headings.
+    """
+    lines = [f"- {line}" for line in comparison.text.splitlines()]
+    for protocol in comparison.plan.protocols:
+        rows = [row for row in comparison.rows if row.protocol == protocol]
+        lines += ["", *_table(protocol, rows, _words(comparison.plan.metric), "#" * level)]
+    return lines
+
+
+def _table(protocol: str, rows: list[Row], metric: str, mark: str) -> list[str]:
     title, scratch, pretrained = _HEADINGS[protocol]
     lines = [
-        f"## {title}",
+        f"{mark} {title}",
         "",
         f"| labels | images | {scratch}: {metric} | {pretrained} | difference in points (95 % interval) | p | seeds |",
         "|---|---|---|---|---|---|---|",

@@ -233,6 +233,20 @@ def test_another_encoder_at_the_same_place_is_refused(tmp_path: Path) -> None:
         made(plan(tmp_path / "in"), tmp_path / "out", MadeUpRuns())
 
 
+def test_an_encoder_for_each_seed_can_be_added_with_the_seed(tmp_path: Path) -> None:
+    files = [tmp_path / f"{seed}.safetensors" for seed in range(3)]
+    for file in files:
+        file.write_bytes(file.name.encode())
+    two, three = [str(file) for file in files[:2]], [str(file) for file in files]
+    made(plan(tmp_path / "in", pretrained=two, seeds=2), tmp_path / "out", MadeUpRuns())
+    more = MadeUpRuns()
+    result = made(plan(tmp_path / "in", pretrained=three, seeds=3), tmp_path / "out", more)
+    assert {keys["seed"] for keys in more.asked.values()} == {2}
+    assert result.rows[0].difference.seeds == (0, 1, 2)
+    with pytest.raises(RunFolderError, match="begun with another pretrained"):
+        made(plan(tmp_path / "in", pretrained=three[::-1], seeds=3), tmp_path / "out", MadeUpRuns())
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").touch()
