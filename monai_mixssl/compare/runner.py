@@ -121,7 +121,7 @@ def _write(plan: Plan, records: Records, picture: bool) -> Comparison:
 
 def _before(plan: Plan, count: int, left: int) -> str:
     text = (
-        f"Comparing {plan.task} from scratch and pretrained: {count} runs ({plan.seeds} seed{"s" * (plan.seeds > 1)}, "
+        f"Comparing {plan.task} from scratch and pretrained: {count} runs ({plan.seeds} seed{'s' * (plan.seeds > 1)}, "
         f"{', '.join(amount.in_words(plan.task) for amount in plan.amounts)})"
     )
     done = count - left
