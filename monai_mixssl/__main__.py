@@ -7,7 +7,6 @@ import argparse
 from collections.abc import Sequence
 
 from monai_mixssl.compare.command import add_command as add_compare
-from monai_mixssl.errors import ConfigError
 from monai_mixssl.workflows import last_line
 
 __all__ = ["main"]
@@ -27,8 +26,6 @@ def main(words: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True, metavar="command")
     add_compare(commands)
     arguments, rest = parser.parse_known_args(words)
-    if rest and not getattr(arguments, "takes_keys", True):
-        raise ConfigError(f"unknown argument '{rest[0]}'; see --help")
     arguments.run(arguments, rest)
 
 
