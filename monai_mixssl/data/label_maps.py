@@ -83,6 +83,8 @@ def read_mask(mask: Source, grid: Grid) -> np.ndarray:
 def mask_on_grid(volume: Volume, grid: Grid) -> np.ndarray:
     """Turns a mask that was read into its image's voxel order; see `read_mask`."""
     array = volume.array
+    if not np.isfinite(array).all():
+        raise LeftOut("mask with NaN or infinite values")
     if (array != array[:1]).any():
         raise LeftOut("mask in colour")
     array = array[0].reshape((*array.shape[1:], 1)[:3])
@@ -93,8 +95,6 @@ def mask_on_grid(volume: Volume, grid: Grid) -> np.ndarray:
             raise LeftOut("mask lies elsewhere than its image")
     else:
         _refuse_other_shape(array.shape, grid.shape)
-    if not np.isfinite(array).all():
-        raise LeftOut("mask with NaN or infinite values")
     whole = np.rint(array).astype(np.int64)
     if (np.abs(array - whole) > 1e-4).any():  # the rounding of a float mask's scale, no more
         raise LeftOut("mask whose values are not whole numbers")

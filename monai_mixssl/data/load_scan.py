@@ -40,9 +40,9 @@ class LoadScan:
     def __call__(self, source: Any, mask: Any = None, image_id: str = "") -> tuple[MetaTensor, MetaTensor | None]:
         """Returns the image, (C, x, y, z) float32 as stored, and the mask, (1, x, y, z) uint8 class numbers, or None.
 
-        A picture is a volume of one slice: x runs along a row (to the left of a patient who faces the viewer), y down
-        its columns. Metadata: "affine" (RAS+, made up for pictures), "spacing" (millimetres; 0 where the file states
-        none), "slice_axis" (along which of x, y, z slices are taken in 2D), "modality", "id", "picture".
+        A picture is a volume of one slice: x runs along a row, y down its columns. Metadata: "affine" (RAS+; made up
+        for pictures), "spacing" (millimetres; 0 where the file states none), "slice_axis" (along which of x, y, z
+        slices are taken in 2D), "modality", "id", "picture".
 
         Raises:
             DataError: image or mask cannot be used; names the id alone.
@@ -124,9 +124,9 @@ def _steps(affine: np.ndarray) -> list[float]:
 
 
 def _picture_steps(volume: Volume) -> tuple[float, float, float]:
-    """Steps of a made-up affine in which a picture is an axial slice as a viewer shows it."""
+    """Steps of the made-up affine of what has no position in a patient."""
     right, down, through = (*(volume.spacing or ()), 1.0, 1.0, 1.0)[:3]
-    return -right, -down, through
+    return right, down, through
 
 
 def _channels(array: np.ndarray, wanted: int) -> np.ndarray:

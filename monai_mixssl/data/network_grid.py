@@ -22,6 +22,7 @@ __all__ = ["NetworkGrid", "NetworkGridD", "NetworkGridDict", "NetworkGridd"]
 _VOLUME = "RAS"
 # slices as a viewer shows them, by the world axis that they lie along: see `orientation.upright`
 _SLICES = {0: "IPR", 1: "ILA", 2: "PLS"}
+_PICTURE = "ARS"  # (x, y) as stored to (rows, columns)
 
 
 class NetworkGrid(InvertibleTransform):
@@ -44,23 +45,32 @@ class NetworkGrid(InvertibleTransform):
         if spatial_dims not in (2, 3):
             raise ConfigError(f"spatial_dims is {spatial_dims!r}; use 2 or 3.")
         self.spatial_dims = spatial_dims
-        codes = _SLICES.values() if spatial_dims == 2 else [_VOLUME]
-        # one for each: MONAI inverts with the very object that did the transform
-        self.turns = {code: Orientation(axcodes=code, labels=None) for code in codes}
-        self.resample: Spacing | None = None
+        # one object for each case: MONAI inverts with the very object that did the transform
+        codes = [*_SLICES.values(), _PICTURE] if spatial_dims == 2 else []
+        self.to_volume = Orientation(axcodes=_VOLUME, labels=None)
+        self.to_slices = {code: Orientation(axcodes=code, labels=None) for code in codes}
+        self.spacings: dict[str, Spacing] = {}
         if spacing is not None:
             steps = [float(s) for s in (spacing if isinstance(spacing, Sequence) else [spacing] * spatial_dims)]
             if len(steps) != spatial_dims or not all(step > 0 for step in steps):
                 raise ConfigError(f"spacing is {spacing!r}; use one number above 0, or {spatial_dims} of them.")
-            # -1: slices keep their distance
-            pixdim = steps if spatial_dims == 3 else [*steps, -1.0]
-            self.resample = Spacing(pixdim, mode="bilinear", padding_mode="border", dtype=np.float32)
+            for code in codes or [_VOLUME]:
+                pixdim = _along_volume(code, steps) if codes else steps
+                self.spacings[code] = Spacing(pixdim, mode="bilinear", padding_mode="border", dtype=np.float32)
+
+    @property
+    def resamples(self) -> bool:
+        """Whether images that state a spacing are interpolated, and not only turned."""
+        return bool(self.spacings)
 
     def __call__(self, img: MetaTensor, mode: str = "bilinear") -> MetaTensor:
         """Takes (C, x, y, z) with the metadata of `LoadScan`; `mode` is the interpolation, "nearest" for masks."""
-        out: Any = self._turn(img)(img)
-        if self.resample is not None and _states_spacing(img):
-            out = self.resample(out, mode=mode)
+        code = self._code(img)
+        out: Any = self.to_volume(img)
+        if self.spacings and _states_spacing(img):
+            out = self.spacings[code](out, mode=mode)  # in the same voxel order as in pretraining: borders fall alike
+        if code in self.to_slices:
+            out = self.to_slices[code](out)
         result: MetaTensor = out
         return result
 
@@ -84,19 +94,23 @@ class NetworkGrid(InvertibleTransform):
         # MONAI takes each operation off the tensor's list when it inverts it: off a copy here
         trace = copy.deepcopy(image.applied_operations)
         out: Any = MetaTensor(values, affine=image.affine, meta=_without_affine(image), applied_operations=trace)
-        if self.resample is not None and _states_spacing(image):
-            out = self.resample.inverse(out)
-        turned: Any = self._turn(image).inverse(out)
+        code = self._code(image)
+        if code in self.to_slices:
+            out = self.to_slices[code].inverse(out)
+        if self.spacings and _states_spacing(image):
+            out = self.spacings[code].inverse(out)
+        turned: Any = self.to_volume.inverse(out)
         result: MetaTensor = turned
         return result
 
-    def _turn(self, img: MetaTensor) -> Orientation:
-        """The transform that turns this image, from what its metadata say of the image as it was read."""
+    def _code(self, img: MetaTensor) -> str:
+        """How the network's axes run in this image, from what its metadata say of it as it was read."""
         if self.spatial_dims == 3:
-            return self.turns[_VOLUME]
-        affine = convert_to_numpy(img.meta["original_affine"])
-        orientation: Any = nib.orientations.io_orientation(affine)
-        return self.turns[_SLICES[int(orientation[int(img.meta["slice_axis"]), 0])]]
+            return _VOLUME
+        if bool(img.meta["picture"]):
+            return _PICTURE
+        orientation: Any = nib.orientations.io_orientation(convert_to_numpy(img.meta["original_affine"]))
+        return _SLICES[int(orientation[int(img.meta["slice_axis"]), 0])]
 
 
 class NetworkGridd(MapTransform, InvertibleTransform):
@@ -137,6 +151,14 @@ class NetworkGridd(MapTransform, InvertibleTransform):
 
 
 NetworkGridD = NetworkGridDict = NetworkGridd
+
+
+def _along_volume(code: str, steps: Sequence[float]) -> list[float]:
+    """Spacing of rows and columns along the axes of a RAS volume; -1, which keeps it as it is, along the third."""
+    wanted = [-1.0, -1.0, -1.0]
+    for axis, step in zip(code[:2], steps, strict=True):
+        wanted[next(number for number, pair in enumerate(("LR", "PA", "IS")) if axis in pair)] = step
+    return wanted
 
 
 def _states_spacing(img: MetaTensor) -> bool:

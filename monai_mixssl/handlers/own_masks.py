@@ -50,7 +50,7 @@ class OwnMasks:
         Returns:
             (x, y, z), uint8, on the CPU.
         """
-        if self.grid.resample is None:
+        if not self.grid.resamples:
             return self.grid.back(logits.argmax(dim=0, keepdim=True).to(torch.uint8), image)[0].cpu()
         probabilities = logits.float().softmax(dim=0)
         best = self.grid.back(probabilities[:1], image)

@@ -108,7 +108,10 @@ class SegmentationPictures:
         axis = int(image.meta["slice_axis"])
 
         def slices(array: Any) -> tuple[np.ndarray, tuple[float, float]]:
-            turned, matrix, order = to_ras(np.asarray(convert_to_numpy(array))[:1], affine)
+            values = np.asarray(convert_to_numpy(array))[:1]
+            if bool(image.meta["picture"]):  # stored as it is shown: (x, y, slices)
+                return values[0].transpose(2, 1, 0), (float(affine[1, 1]), float(affine[0, 0]))
+            turned, matrix, order = to_ras(values, affine)
             steps = np.linalg.norm(matrix[:3, :3], axis=0)
             across, down = (float(steps[other]) for other in range(3) if other != order[axis])
             return upright(turned, order[axis])[:, 0], (down, across)
