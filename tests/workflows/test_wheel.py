@@ -50,11 +50,13 @@ def test_the_wheel_holds_every_module_and_the_whole_bundle(wheel):
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "monai_mixssl").rglob("*.py")}
     assert modules <= names
     assert "monai_mixssl/py.typed" in names
-    inside = "monai_mixssl/bundles/mixssl_pretraining"
-    for name in ("train", "multi_gpu_train", "inference", "metadata"):
-        assert f"{inside}/configs/{name}.json" in names
-    for name in ("configs/logging.conf", "LICENSE", "docs/README.md", "docs/data_license.txt", "large_files.yml"):
-        assert f"{inside}/{name}" in names
+    for bundle in ("mixssl_classification", "mixssl_pretraining", "mixssl_segmentation"):
+        inside = f"monai_mixssl/bundles/{bundle}"
+        evaluates = ["evaluate"] if bundle != "mixssl_pretraining" else []
+        for name in ("train", "multi_gpu_train", "inference", "metadata", *evaluates):
+            assert f"{inside}/configs/{name}.json" in names
+        for name in ("configs/logging.conf", "LICENSE", "docs/README.md", "docs/data_license.txt", "large_files.yml"):
+            assert f"{inside}/{name}" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
 
