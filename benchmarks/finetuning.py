@@ -41,19 +41,27 @@ SETS: dict[str, dict[str, Any]] = {
         "task": "classification",
         "seeds": 5,
         "pretraining": {},
-        "parts": {"few": {"labels": "10"}},
+        "parts": {
+            "few": {
+                "labels": "10",
+                "keys": {"max_epochs": 20, "val_fraction": 0.2, "test_fraction": 0.4},
+                # the label holds for every slice, and 288 of them tell more than 24 scans
+                "metrics": ("slice_balanced_accuracy", "balanced_accuracy"),
+            }
+        },
     },
     "hippocampus": {
         "task": "segmentation",
         "seeds": 3,
+        "pretraining_seeds": 1,
         "pretraining": {"spatial_dims": 3, "patch_size": 32, "batch_size": 4, "max_epochs": 40},
         "parts": {
-            "few": {"labels": "5%,20%", "keys": {"batch_size": 4, "max_epochs": 20}},
-            "all": {"labels": "all", "keys": {"batch_size": 4, "max_epochs": 12}},
-            "light": {"labels": "5%", "keys": {"batch_size": 4, "max_epochs": 20, "decoder": "light"}},
+            "few": {"labels": "5%,20%", "keys": {"batch_size": 2, "max_epochs": 12}},
+            "all": {"labels": "all", "keys": {"batch_size": 2, "max_epochs": 3, "val_interval": 1}},
+            "light": {"labels": "5%", "keys": {"batch_size": 2, "max_epochs": 12, "decoder": "light"}},
             "light_pretrained": {
                 "labels": "5%",
-                "keys": {"batch_size": 4, "max_epochs": 20, "decoder": "light"},
+                "keys": {"batch_size": 2, "max_epochs": 12, "decoder": "light"},
                 "decoder_file": True,
             },
         },
@@ -61,19 +69,29 @@ SETS: dict[str, dict[str, Any]] = {
     "pneumoniamnist": {
         "task": "classification",
         "seeds": 3,
+        "pretraining_seeds": 2,
         "pretraining": {"patch_size": 32, "batch_size": 64, "max_epochs": 12},
         "parts": {
-            "few": {"labels": "5,20", "protocols": "finetune,linear,knn"},
-            "all": {"labels": "all", "protocols": "finetune,linear,knn", "keys": {"batch_size": 64, "max_epochs": 8}},
+            "few": {
+                "labels": "5,20",
+                "protocols": "finetune,linear,knn",
+                "keys": {"max_epochs": 15, "val_interval": 3},
+            },
+            "all": {"labels": "all", "protocols": "finetune,linear,knn", "keys": {"batch_size": 64, "max_epochs": 4}},
         },
     },
     "busi": {
         "task": "classification",
         "seeds": 3,
+        "pretraining_seeds": 2,
         "pretraining": {"batch_size": 32, "samples_per_image": 4, "max_epochs": 16},
         "parts": {
-            "few": {"labels": "5,20", "protocols": "finetune,linear,knn"},
-            "all": {"labels": "all", "protocols": "finetune,linear,knn", "keys": {"max_epochs": 20}},
+            "few": {
+                "labels": "5,20",
+                "protocols": "finetune,linear,knn",
+                "keys": {"max_epochs": 10, "val_interval": 3},
+            },
+            "all": {"labels": "all", "protocols": "finetune,linear,knn", "keys": {"max_epochs": 5}},
         },
     },
 }
@@ -96,14 +114,23 @@ def main() -> None:
     seeds = arguments.seeds or SETS[arguments.set]["seeds"]
     unlabelled, labelled = data_of(arguments.set, arguments.runs / "sets")
     if not arguments.no_runs:
-        for seed in range(seeds):
+        for seed in range(pretraining_seeds(arguments.set, seeds)):
             pretrain(arguments.set, seed, arguments.runs, unlabelled, arguments.num_workers)
         for part in chosen:
             plan = plan_of(arguments.set, part, seeds, arguments.runs, labelled, arguments.num_workers)
             compare(plan, folder_of(arguments.set, part, arguments.runs))
     if arguments.write:
-        done = {part: read(arguments, part, seeds, labelled) for part in parts}
+        done = {
+            (part, metric): read(arguments, part, metric, seeds, labelled)
+            for part in parts
+            for metric in parts[part].get("metrics", ("",))
+        }
         write(arguments, seeds, done)
+
+
+def pretraining_seeds(name: str, seeds: int) -> int:
+    """How many pretraining runs a set's fine-tuning seeds take turns with."""
+    return min(seeds, SETS[name].get("pretraining_seeds", seeds))
 
 
 def data_of(name: str, folder: Path) -> tuple[str | None, str | None]:
@@ -153,10 +180,12 @@ def folder_of(name: str, part: str, runs: Path) -> Path:
     return runs / f"compare_{name}_{part}"
 
 
-def plan_of(name: str, part: str, seeds: int, runs: Path, labelled: str | None, num_workers: int) -> Plan:
+def plan_of(
+    name: str, part: str, seeds: int, runs: Path, labelled: str | None, num_workers: int, metric: str = ""
+) -> Plan:
     """The comparison of a part: fine-tuning seed i starts from pretraining seed i."""
     chosen = SETS[name]["parts"][part]
-    pretrained = [runs / f"{name}_{seed}" for seed in range(seeds)]
+    pretrained = [runs / f"{name}_{seed}" for seed in range(pretraining_seeds(name, seeds))]
     per_file = {"pretrain_run": [str(run) for run in pretrained]}
     if chosen.get("decoder_file"):
         per_file["pretrained_decoder"] = [str(decoder_file(run)) for run in pretrained]
@@ -166,18 +195,19 @@ def plan_of(name: str, part: str, seeds: int, runs: Path, labelled: str | None, 
         pretrained=[str(run / "encoder.safetensors") for run in pretrained],
         amounts=parse_amounts(chosen["labels"]),
         seeds=seeds,
+        metric=metric,
         protocols=parse_protocols(chosen.get("protocols", "finetune")),
         per_file=per_file,
         keys=keys if labelled is None else {**keys, "dataset_dir": labelled},
     )
 
 
-def read(arguments: argparse.Namespace, part: str, seeds: int, labelled: str | None) -> Comparison | str:
-    """The results of a part, or why there are none."""
+def read(arguments: argparse.Namespace, part: str, metric: str, seeds: int, labelled: str | None) -> Comparison | str:
+    """The results of a part by one metric, or why there are none."""
     folder = folder_of(arguments.set, part, arguments.runs)
     if not (folder / "compare.jsonl").is_file():
         return "not run"
-    plan = plan_of(arguments.set, part, seeds, arguments.runs, labelled, arguments.num_workers)
+    plan = plan_of(arguments.set, part, seeds, arguments.runs, labelled, arguments.num_workers, metric)
     lines = Records(folder, plan).lines()
     made = sum(lines.get(cell.name, {}).get("status") == "complete" for cell in plan.cells)
     if made < len(plan.cells):
@@ -185,11 +215,11 @@ def read(arguments: argparse.Namespace, part: str, seeds: int, labelled: str | N
     return compared(plan, lines)
 
 
-def write(arguments: argparse.Namespace, seeds: int, done: Mapping[str, Comparison | str]) -> None:
+def write(arguments: argparse.Namespace, seeds: int, done: Mapping[tuple[str, str], Comparison | str]) -> None:
     """Replace the set's part of the page, and the pictures beside it."""
     name, page = arguments.set, arguments.write
     lines = [f"## {name}", "", described(arguments, seeds)]
-    for part, result in done.items():
+    for (part, metric), result in done.items():
         keys = SETS[name]["parts"][part].get("keys", {})
         said = ", ".join(f"{key} {value}" for key, value in keys.items()) or "the bundle's defaults"
         decoder = "; the pretrained decoder too" if SETS[name]["parts"][part].get("decoder_file") else ""
@@ -197,7 +227,7 @@ def write(arguments: argparse.Namespace, seeds: int, done: Mapping[str, Comparis
         if isinstance(result, str):
             lines.append(f"{result.capitalize()}.")
             continue
-        picture = page.with_name(f"{page.stem}_{name}_{part}.png")
+        picture = page.with_name("_".join(word for word in (page.stem, name, part, metric) if word) + ".png")
         page.parent.mkdir(parents=True, exist_ok=True)
         draw_comparison(picture, result)
         lines += [*verdict_and_tables(result, level=4), "", f"![{name}, {part}]({picture.name})"]
@@ -215,9 +245,11 @@ def write(arguments: argparse.Namespace, seeds: int, done: Mapping[str, Comparis
 def described(arguments: argparse.Namespace, seeds: int) -> str:
     keys = SETS[arguments.set]["pretraining"]
     said = ", ".join(f"{key} {value}" for key, value in keys.items()) or "the bundle's defaults"
+    made = pretraining_seeds(arguments.set, seeds)
+    start = "each with its own pretraining" if made == seeds else f"in turn from {made} pretraining run(s)"
     return (
         f"By `python benchmarks/finetuning.py {arguments.set} --seeds {seeds}`, mean ± standard deviation over seeds 0 "
-        f"to {seeds - 1}, each with its own pretraining ({said}), without the test images, which are the same "
+        f"to {seeds - 1}, {start} ({said}), without the test images, which are the same "
         f"for all. {os.cpu_count()} cores of a {platform.machine()} machine, torch {torch.__version__}."
     )
 

@@ -15,8 +15,13 @@ from monai_mixssl.workflows.values import nearest
 __all__ = ["ARMS", "METRICS", "PROTOCOLS", "Amount", "Cell", "Plan", "parse_amounts", "parse_protocols"]
 
 ARMS = ("scratch", "pretrained")
-METRICS = {"classification": ("balanced_accuracy", "accuracy", "auc"), "segmentation": ("mean_dice",)}
-"""The metrics that a task can be compared by, all of them in [0, 1], more is better; the first is the default."""
+_OF_CLASSES = ("balanced_accuracy", "accuracy", "auc")
+METRICS = {
+    "classification": (*_OF_CLASSES, *(f"slice_{name}" for name in _OF_CLASSES)),
+    "segmentation": ("mean_dice",),
+}
+"""The metrics that a task can be compared by, all of them in [0, 1], more is better; the first is the default. Where
+slices belong to scans, those without ``slice_`` are of the scans."""
 PROTOCOLS = ("finetune", "linear", "knn")
 
 # keys of the fine-tuning config that the comparison sets itself, and what to use in their place

@@ -185,14 +185,19 @@ def read_scores(folder: Path, cell: Cell, pooling: str = "last") -> dict[str, An
         raise TrainingError(f"the run left no {name} that can be read; run it by itself to see why") from None
     if cell.run_id == "finetune":
         of_images = content.get("test") or {}
-        # where several slices belong to a scan, it is the scan that a clinic asks about
-        scores = {"finetune": of_images.get("scans") or of_images}
+        # where several slices belong to a scan, it is the scan that a clinic asks about; its slices by a longer name
+        slices = {f"slice_{name}": value for name, value in of_images.items()}
+        scores = {"finetune": {**slices, **(of_images.get("scans") or of_images)}}
         labelled = content.get("labels")
     else:
         poolings = content["poolings"]
         chosen = poolings.get(pooling) or next(iter(poolings.values()))
         scores = {kind: chosen[kind].get("test") for kind in ("linear", "knn")}
         labelled = content.get("images", {}).get("training")
+        scores = {
+            kind: of_test and {**{f"slice_{name}": value for name, value in of_test.items()}, **of_test}
+            for kind, of_test in scores.items()
+        }
     if not all(isinstance(of_test, Mapping) and of_test for of_test in scores.values()):
         raise TrainingError("the run has no scores of test images; give the data a test split (test_fraction)")
     leakage = content.get("leakage")

@@ -229,4 +229,5 @@ def _points(value: float) -> str:
 
 
 def _words(metric: str) -> str:
-    return {"auc": "AUC", "mean_dice": "mean Dice"}.get(metric, metric.replace("_", " "))
+    words = metric.replace("_", " ").replace("auc", "AUC").replace("dice", "Dice")
+    return f"{words.removeprefix('slice ')} of slices" if words.startswith("slice ") else words

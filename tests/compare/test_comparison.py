@@ -197,6 +197,9 @@ def test_scans_count_where_the_images_are_their_slices(tmp_path: Path) -> None:
 
     result = made(plan(tmp_path / "in"), tmp_path / "out", sliced)
     assert result.rows[0].spreads["scratch"].mean == pytest.approx(0.9)
+    of_slices = made(plan(tmp_path / "in", metric="slice_balanced_accuracy"), tmp_path / "out", MadeUpRuns(fail=("",)))
+    alone = made(plan(tmp_path / "in"), tmp_path / "alone", MadeUpRuns())
+    assert of_slices.rows[0].spreads["scratch"].mean == alone.rows[0].spreads["scratch"].mean != pytest.approx(0.9)
 
 
 def test_checkpoints_of_finished_runs_go_and_models_stay(tmp_path: Path) -> None:
