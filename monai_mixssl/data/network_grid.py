@@ -13,7 +13,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform, Orientation, Spacing
-from monai.utils import TransformBackends, convert_to_numpy, ensure_tuple_rep
+from monai.utils import TraceKeys, TransformBackends, convert_to_numpy, ensure_tuple_rep
 
 from monai_mixssl.errors import ConfigError
 
@@ -45,7 +45,6 @@ class NetworkGrid(InvertibleTransform):
         if spatial_dims not in (2, 3):
             raise ConfigError(f"spatial_dims is {spatial_dims!r}; use 2 or 3.")
         self.spatial_dims = spatial_dims
-        # one object for each case: MONAI inverts with the very object that did the transform
         codes = [*_SLICES.values(), _PICTURE] if spatial_dims == 2 else []
         self.to_volume = Orientation(axcodes=_VOLUME, labels=None)
         self.to_slices = {code: Orientation(axcodes=code, labels=None) for code in codes}
@@ -71,6 +70,7 @@ class NetworkGrid(InvertibleTransform):
             out = self.spacings[code](out, mode=mode)  # in the same voxel order as in pretraining: borders fall alike
         if code in self.to_slices:
             out = self.to_slices[code](out)
+        out.applied_operations = _kept(out.applied_operations)
         result: MetaTensor = out
         return result
 
@@ -159,6 +159,15 @@ def _along_volume(code: str, steps: Sequence[float]) -> list[float]:
     for axis, step in zip(code[:2], steps, strict=True):
         wanted[next(number for number, pair in enumerate(("LR", "PA", "IS")) if axis in pair)] = step
     return wanted
+
+
+def _kept(trace: Sequence[Mapping[Any, Any]]) -> list[dict[Any, Any]]:
+    """A trace that stays good when the image goes to another process that was not forked, and is inverted in a third.
+
+    MONAI compares the number of the object that did a transform, which another process does not know. And it keeps the
+    affine as a view on the memory of a tensor, which torch frees when it moves the tensor to shared memory.
+    """
+    return [{**copy.deepcopy(dict(operation)), TraceKeys.ID: TraceKeys.NONE} for operation in trace]
 
 
 def _states_spacing(img: MetaTensor) -> bool:

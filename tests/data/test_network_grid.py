@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import DataLoader, Dataset, decollate_batch
+from monai.data import CacheDataset, DataLoader, Dataset, decollate_batch
 from monai.transforms import Compose
 from PIL import Image
 from tiny_scans import blob, write_nifti, write_series
@@ -97,8 +97,10 @@ def test_the_way_back_survives_a_loader_and_its_workers(tmp_path):
     step = NetworkGridd("image", 2, None)
     chain = Compose([LoadScand(), step, NormalizeByModalityd("image")])
     own = LoadScan()(items[0]["image"])[0]
-    for workers in (0, 1):
-        batch = next(iter(DataLoader(Dataset(items, chain), batch_size=1, num_workers=workers)))
+    cached = CacheDataset(items, chain, progress=False, copy_cache=False)
+    for dataset, context in ((Dataset(items, chain), None), (cached, "fork"), (cached, "forkserver")):
+        arguments = {} if context is None else {"num_workers": 1, "multiprocessing_context": context}
+        batch = next(iter(DataLoader(dataset, batch_size=1, **arguments)))
         moved = decollate_batch(batch["image"])[0]
         marked = (moved.as_tensor() > 0.5).to(torch.uint8)
         back = step.grid.back(marked, moved)
