@@ -70,3 +70,10 @@ def write_pair(
     for part, array, matrix in (("imagesTr", image, affine), ("labelsTr", mask, mask_affine)):
         (folder / part).mkdir(parents=True, exist_ok=True)
         nib.save(nib.Nifti1Image(array, affine if matrix is None else matrix), folder / part / f"{name}.nii.gz")
+
+
+def rounded(value: Any) -> Any:
+    """Means are sums in the order of the ids: their last digit is not worth comparing."""
+    if isinstance(value, dict):
+        return {name: rounded(item) for name, item in value.items()}
+    return round(value, 9) if isinstance(value, float) else value

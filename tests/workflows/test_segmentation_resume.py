@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from segmentation_runs import segment
+from segmentation_runs import rounded, segment
 
 from monai_mixssl.data.phantoms import write_segmentation_phantoms
 from monai_mixssl.handlers import latest_iteration, read_log
@@ -47,13 +47,6 @@ def results(folder: Path) -> tuple[dict[str, Any], list[list[str]]]:
     del metrics["data_hash"]
     with open(folder / "predictions.csv", newline="") as file:
         return metrics, sorted(row[1:] for row in csv.reader(file))
-
-
-def rounded(value: Any) -> Any:
-    """Means are sums in the order of the ids: their last digit is not worth comparing."""
-    if isinstance(value, dict):
-        return {name: rounded(item) for name, item in value.items()}
-    return round(value, 9) if isinstance(value, float) else value
 
 
 @pytest.mark.parametrize(("place", "count"), POINTS)
