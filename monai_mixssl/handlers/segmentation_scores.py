@@ -24,21 +24,22 @@ class SegmentationScores:
     """Compare masks with the true ones on the images' own grids, and add the means to the evaluator's metrics.
 
     These are ``val_mean_dice``, ``val_dice_<class>`` for each class but background, and with ``distances``
-    ``val_mean_surface_distance`` and ``val_mean_hausdorff95``; not a number where nothing defines them. In several
-    processes, all have the means over all images.
+    ``val_mean_surface_distance`` and ``val_mean_hausdorff95``; not a number where nothing defines them.
 
     Args:
         classes: names, background first.
         distances: compute distances of surfaces, too.
+        gather: take the images of all processes together, where there are several; False where one evaluates alone.
 
     Attributes:
         cases: by id, the scores of each class, see :py:func:`~monai_mixssl.engines.segmentation_metrics.case_scores`.
         unit: of the distances, ``"mm"``, or ``"pixels"`` where a file states no spacing.
     """
 
-    def __init__(self, classes: Sequence[str], distances: bool = False) -> None:
+    def __init__(self, classes: Sequence[str], distances: bool = False, gather: bool = True) -> None:
         self.classes = list(classes)
         self.distances = distances
+        self.gather = gather
         self.cases: dict[str, list[dict[str, Any]]] = {}
         self._units: set[str] = set()
 
@@ -75,7 +76,7 @@ class SegmentationScores:
             )
 
     def _average(self, engine: Workflow) -> None:
-        if dist.is_available() and dist.is_initialized():
+        if self.gather and dist.is_available() and dist.is_initialized():
             parts: list[Any] = [None] * dist.get_world_size()
             dist.all_gather_object(parts, (self.cases, self._units))
             self.cases = {one: scores for cases, _ in parts for one, scores in cases.items()}

@@ -64,6 +64,7 @@ from monai_mixssl.workflows.run_folder import RunFolder
 from monai_mixssl.workflows.run_record import RunRecord
 from monai_mixssl.workflows.segmentation import (
     SEGMENTATION_RULES,
+    check_cache,
     check_segmentation_keys,
     check_segmentation_start,
     segmentation_inferer,
@@ -120,6 +121,7 @@ __all__ = [
     "bundle_root",
     "cached_items",
     "check_before_work",
+    "check_cache",
     "check_classification_keys",
     "check_config",
     "check_evaluate_keys",

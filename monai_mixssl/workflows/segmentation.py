@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 from monai.utils import ensure_tuple_rep
 from torch import nn
 
+from monai_mixssl.data.labels import LabelledData
 from monai_mixssl.data.phantoms import write_segmentation_phantoms
 from monai_mixssl.errors import ConfigError
 from monai_mixssl.networks import build_segmenter, encoder_stride, read_encoder_metadata
@@ -24,6 +26,7 @@ from monai_mixssl.workflows.values import Rule, boolean, choice, fraction, integ
 
 __all__ = [
     "SEGMENTATION_RULES",
+    "check_cache",
     "check_segmentation_keys",
     "check_segmentation_start",
     "segmentation_inferer",
@@ -33,6 +36,7 @@ __all__ = [
 ]
 
 _PATCH = {2: 64, 3: 32}  # where neither the user nor the encoder file says it
+_BYTES_A_VOXEL = 5  # image and mask
 _SMALLEST_SWIN = 33  # below, the last of its maps has a single position, which its norm refuses
 
 
@@ -193,6 +197,47 @@ def segmentation_inferer(
         "progress": progress,
     }
     return SliceInferer(spatial_dim=2, **arguments) if spatial_dims == 2 else SlidingWindowInferer(**arguments)
+
+
+def check_cache(data: LabelledData, settings: FineTuneSettings, cache_rate: float) -> None:
+    """Refuse to keep more images in memory than there is room for, before they are read.
+
+    Args:
+        data: the data; training and validation images are kept.
+        settings: with the spacing that images are resampled to.
+        cache_rate: share of them that is kept.
+
+    Raises:
+        ConfigError: with a share that fits.
+    """
+    free = _free_memory()
+    kept = {item["id"] for item in (*data.train, *data.validation)}
+    needed = cache_rate * sum(_voxels(data.records[one], settings) for one in kept) * _BYTES_A_VOXEL
+    if free is not None and needed > free:
+        raise ConfigError(
+            f"cache_rate {cache_rate:g} would keep {needed / 2**30:.1f} GB of images in memory, and "
+            f"{free / 2**30:.1f} GB are free; set cache_rate to at most {int(50 * cache_rate * free / needed) / 100:g}"
+        )
+
+
+def _voxels(record: Mapping[str, Any], settings: FineTuneSettings) -> float:
+    """How many voxels an image has after it was resampled."""
+    count = float(math.prod(record["shape"]))
+    own, wanted = record.get("spacing"), settings.spacing
+    if own is None or wanted is None:
+        return count
+    steps = ensure_tuple_rep(wanted, settings.spatial_dims)
+    # in 2D the slices keep their distance, which is the largest
+    return count * math.prod(sorted(own)[: settings.spatial_dims]) / math.prod(steps)
+
+
+def _free_memory() -> int | None:
+    """Bytes that programs can still have, None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return None
 
 
 def segmentation_phantoms(folder: Path) -> Path:

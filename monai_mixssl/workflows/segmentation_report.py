@@ -71,7 +71,7 @@ def report_segmentation(
         items = loader.dataset.data  # type: ignore[attr-defined]  # MONAI's Dataset, in a DataLoader
         if not items:
             continue
-        scores = SegmentationScores(classes, distances=True)
+        scores = SegmentationScores(classes, distances=True, gather=False)
         handlers: list[Any] = [OwnMasks(grid), scores]
         if pictures:
             handlers.append(SegmentationPictures(folder.pictures, grid, classes, picture_ids(items), split))
