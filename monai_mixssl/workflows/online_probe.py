@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 
 import torch
 from monai.data import DataLoader, Dataset
-from monai.transforms import Compose, ResizeWithPadOrCropd, ToTensord, Transform
+from monai.transforms import Compose, ResizeWithPadOrCropd, ToTensord
 
+from monai_mixssl.data.fit_inside import FitInsided
 from monai_mixssl.data.labels import LabelledData, classification_data, read_labels
 from monai_mixssl.data.manifest import PreparedData
 from monai_mixssl.data.prepared_transforms import LoadPreparedd
@@ -21,8 +21,8 @@ from monai_mixssl.data.shares import spread
 from monai_mixssl.errors import DataError
 from monai_mixssl.handlers import OnlineProbe
 from monai_mixssl.networks import MixSSLNet
-from monai_mixssl.networks.encoders import encoder_stride
 from monai_mixssl.probes import require_sklearn, undisturbed
+from monai_mixssl.workflows.classification import common_size
 from monai_mixssl.workflows.run_folder import RunFolder
 
 __all__ = ["check_probe", "online_probe"]
@@ -80,7 +80,7 @@ def online_probe(
         patch: size of a training patch. Larger images are scaled down to 4 patches a side (2D) or 2 (3D), smaller
             ones padded with zeros to the size of the largest.
         interval: epochs between two probes.
-        labels_per_class: at most so many training images of each class; None: all.
+        labels_per_class: fit to the labels of so many patients (else series, else files) of each class; None: all.
         samples: at most so many images (in 2D: slices) are looked at, in all three splits together.
         batch_size: images embedded at a time.
         seed: of the splits and the label subset.
@@ -96,14 +96,12 @@ def online_probe(
         ConfigError, DataError, RunFolderError: see :func:`~monai_mixssl.data.labels.classification_data`.
     """
     output = _same_salt(folder.path)
+    whole = {**data.settings.as_dict(), "patch_size": [1] * len(patch)}  # no image is too small to be embedded
     with undisturbed():
         labelled = classification_data(
             probe_dir,
             output,
-            preparation={
-                **data.settings.as_dict(),
-                "patch_size": [1] * data.settings.spatial_dims,
-            },  # none is too small
+            preparation=whole,
             val_fraction=_VALIDATION,
             test_fraction=_TEST,
             seed=seed,
@@ -115,12 +113,12 @@ def online_probe(
         )
     splits = _thinned(labelled, samples)
     print(_summary(labelled, splits, _overlap(labelled, data)), flush=True)
-    size = _size(labelled, patch, encoder_stride(network.record))
     limit = [_MOST_PATCHES[len(patch)] * side for side in patch]
+    size = common_size(labelled.largest, network.record, limit, main=False)
     transform = Compose(
         [
             LoadPreparedd("image", labelled.folder),
-            _ScaleDown(limit),
+            FitInsided("image", size),
             ResizeWithPadOrCropd("image", size),
             ToTensord("image", track_meta=False),
         ]
@@ -131,34 +129,6 @@ def online_probe(
         if items
     }
     return OnlineProbe(loaders, len(labelled.classes), device, interval, log=folder.log, summary_writer=summary_writer)
-
-
-class _ScaleDown(Transform):
-    """Scale an image that is larger than the limit down to it, all axes by the same factor."""
-
-    def __init__(self, limit: Sequence[int]) -> None:
-        self.limit = limit
-
-    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        image = item["image"]
-        size = _scaled(image.shape[1:], self.limit)
-        if size == list(image.shape[1:]):
-            return item
-        plain = torch.nn.functional.interpolate(torch.as_tensor(image)[None], size=size, mode="area")[0]
-        return {**item, "image": plain}
-
-
-def _scaled(shape: Sequence[int], limit: Sequence[int]) -> list[int]:
-    factor = min(1.0, *(most / side for side, most in zip(shape, limit, strict=True)))
-    return [max(1, round(side * factor)) for side in shape]
-
-
-def _size(labelled: LabelledData, patch: Sequence[int], stride: int) -> list[int]:
-    """The size of all images: the largest, scaled down, in whole strides."""
-    limit = [_MOST_PATCHES[len(patch)] * side for side in patch]
-    axes = len(patch)
-    shapes = [_scaled(record["shape"][-axes:], limit) for record in labelled.records.values()]
-    return [stride * math.ceil(max(sides) / stride) for sides in zip(*shapes, strict=True)]
 
 
 def _same_salt(run: Path) -> Path:
@@ -184,15 +154,15 @@ def _thinned(labelled: LabelledData, samples: int) -> dict[str, list[dict[str, A
 
 
 def _overlap(labelled: LabelledData, data: PreparedData) -> tuple[int, int, int]:
-    """How many images are scored, how many of those are pretrained on, and of how many the patient is."""
+    """How many images are scored, how many of those are pretrained on, and of how many others the patient is."""
     scored_split = "test" if labelled.test else "validation"
     pretrained = [record for record in data.records.values() if record["split"] == "training"]
-    contents = {record.get("content") for record in pretrained} - {None}
+    ids = {record["id"] for record in pretrained}  # all there is to compare in a manifest of an earlier version
+    contents = {record["content"] for record in pretrained if "content" in record}
     groups = {record["group"] for record in pretrained}
-    ids = {record["id"] for record in pretrained}  # a manifest written before contents were hashed has none of those
     scored = [record for record in labelled.records.values() if record["split"] == scored_split]
-    same = sum(record.get("content") in contents or record["id"] in ids for record in scored)
-    return len(scored), same, sum(record["group"] in groups for record in scored)
+    others = [record for record in scored if record["content"] not in contents and record["id"] not in ids]
+    return len(scored), len(scored) - len(others), sum(record["group"] in groups for record in others)
 
 
 def _summary(labelled: LabelledData, splits: dict[str, list[dict[str, Any]]], overlap: tuple[int, int, int]) -> str:
@@ -212,7 +182,7 @@ def _summary(labelled: LabelledData, splits: dict[str, list[dict[str, Any]]], ov
     ]
     if images or patients:
         lines.append(
-            f"Of the {scored} images that it scores, {images} are pretrained on themselves and {patients} belong to "
+            f"Of the {scored} images that it scores, {images} are themselves pretrained on, and {patients} more are of "
             "patients (else series, else files) that are: its scores say less about patients never seen."
         )
     return "\n".join(lines)
