@@ -56,8 +56,10 @@ SETS: dict[str, dict[str, Any]] = {
         "pretraining_seeds": 1,
         "pretraining": {"spatial_dims": 3, "patch_size": 32, "batch_size": 4, "max_epochs": 40},
         "parts": {
-            "few": {"labels": "5%,20%", "keys": {"batch_size": 2, "max_epochs": 12}},
-            "all": {"labels": "all", "keys": {"batch_size": 2, "max_epochs": 3, "val_interval": 1}},
+            # about as many steps for each amount of labels
+            "few": {"labels": "5%", "keys": {"batch_size": 2, "max_epochs": 12}},
+            "some": {"labels": "20%", "keys": {"batch_size": 2, "max_epochs": 6, "val_interval": 3}},
+            "all": {"labels": "all", "keys": {"batch_size": 2, "max_epochs": 2, "val_interval": 1}},
             "light": {"labels": "5%", "keys": {"batch_size": 2, "max_epochs": 12, "decoder": "light"}},
             "light_pretrained": {
                 "labels": "5%",

@@ -25,6 +25,7 @@ _KEY = "monai_mixssl"
 _FORMAT_VERSION = 1
 # what torch.save writes: a zip archive since 1.6, a bare pickle before
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
+_RUNS = {"encoder": "pretraining", "decoder": "pretraining", "model": "fine-tuning"}  # which run leaves which file
 
 
 def write_tensors(
@@ -100,7 +101,7 @@ def _read(
             names = list(file.keys()) if tensors else []
             content = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError as error:
-        raise DataError(f"The {what} file does not exist; give the {what}.safetensors of a run.") from error
+        raise DataError(f"The {what} file does not exist; give the {what}.safetensors of a {_RUNS[what]} run.") from error
     except (safetensors.SafetensorError, OSError) as error:
         raise DataError(_unreadable(path, what)) from error
     return content, _metadata(header, what, required)
@@ -115,11 +116,11 @@ def _unreadable(path: str | os.PathLike[str], what: str) -> str:
     if start.startswith(_PICKLE_STARTS):
         return (
             f"The {what} file is damaged or of another kind: it looks like a torch checkpoint, a pickle, which is "
-            f"never opened here, because opening one can run code; give the {what}.safetensors of a run."
+            f"never opened here, because opening one can run code; give the {what}.safetensors of a {_RUNS[what]} run."
         )
     return (
         f"The {what} file cannot be read as safetensors; it is damaged or of another kind, so copy it again from the "
-        "run that wrote it."
+        f"{_RUNS[what]} run."
     )
 
 
@@ -128,7 +129,7 @@ def _metadata(header: Mapping[str, str], what: str, required: str) -> dict[str, 
         metadata = json.loads(header[_KEY])
         version, keys = metadata["format_version"], set(metadata)
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"The file holds no {what} of monai-mixssl; give the {what}.safetensors of a run.") from error
+        raise DataError(f"The file holds no {what} of monai-mixssl; give the {what}.safetensors of a {_RUNS[what]} run.") from error
     if version != _FORMAT_VERSION:
         raise DataError(
             f"The {what} file has a format that this version of monai-mixssl does not know; update the package."
@@ -136,7 +137,7 @@ def _metadata(header: Mapping[str, str], what: str, required: str) -> dict[str, 
     kinds = {"record": "encoder", "decoder": "decoder", "model": "model"}
     found = next((name for key, name in reversed(kinds.items()) if key in keys), "something else")
     if required not in keys or kinds.get(required, found) != found:
-        raise DataError(f"The file holds no {what} of monai-mixssl but {found}; give the {what}.safetensors of a run.")
+        raise DataError(f"The file holds no {what} of monai-mixssl but {found}; give the {what}.safetensors of a {_RUNS[what]} run.")
     return dict(metadata)
 
 
