@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -14,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from segmentation_runs import BUNDLE, SMALL, rounded, segment, write_pair
 
 import monai_mixssl
@@ -251,6 +253,34 @@ def test_volumes_are_segmented_in_3d_and_small_ones_padded(scans, tmp_path):
     assert segment(workflow="SegmentationInferWorkflow", output_dir=tmp_path / "out", pictures=False, **files) == 0
     sizes = {nib.load(path).shape for path in (tmp_path / "out" / "masks").iterdir()}
     assert sizes == {(32, 32, 3)}
+
+
+def test_pictures_of_any_size_are_segmented_in_2d(tmp_path):
+    rng = np.random.RandomState(0)
+    rows = ["path,label"]
+    for number in range(10):
+        size = rng.randint(20, 45, 2)  # the smaller ones are padded
+        picture, mask = rng.randint(0, 60, size), np.zeros(size, int)
+        mask[5:14, 6:15] = 255
+        for name, array in (("picture", picture + mask // 2), ("mask", mask)):
+            Image.fromarray(array.astype(np.uint8)).save(tmp_path / f"{name}{number}.png")
+        rows.append(f"picture{number}.png,mask{number}.png")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    assert segment(dataset_dir=tmp_path / "labels.csv", output_dir=tmp_path / "run", learning_rate=0.01) == 0
+    metrics = metrics_of(tmp_path / "run")
+    assert metrics["classes"] == ["background", "255"]
+    assert metrics["test"]["unit"] == "pixels"
+    assert metrics["test"]["mean_dice"] > 0.5
+
+    (tmp_path / "in").mkdir()
+    shutil.copy(tmp_path / "picture3.png", tmp_path / "in")
+    keys = {"dataset_dir": tmp_path / "in", "model": tmp_path / "run" / "model.safetensors"}
+    assert segment(workflow="SegmentationInferWorkflow", output_dir=tmp_path / "out", **keys) == 0
+    predicted = np.asarray(Image.open(next((tmp_path / "out" / "masks").glob("*.png"))))
+    true = np.asarray(Image.open(tmp_path / "mask3.png"))
+    assert predicted.shape == true.shape
+    assert set(np.unique(predicted)) <= {0, 255}
+    assert (predicted == true).mean() > 0.85
 
 
 @pytest.mark.parametrize("decoder", ["random", "pretrained", "from scratch"])
