@@ -12,6 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 from bundle_runs import BUNDLE, SMALL, run
+from bundle_runs import command as typed
 
 from monai_mixssl.data.phantoms import write_phantoms
 from monai_mixssl.handlers import read_log
@@ -63,6 +64,29 @@ def test_a_killed_run_resumes_exactly(labelled, probed, tmp_path):
     one, other = (safetensors.torch.load_file(f / "encoder.safetensors") for f in (probed, tmp_path / "run"))
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
     assert without_times(probe_lines(tmp_path / "run")) == without_times(probe_lines(probed))
+
+
+def test_of_two_processes_the_first_probes_and_the_other_waits(labelled, tmp_path):
+    given = {
+        **SMALL,
+        **PROBED,
+        "dataset_dir": labelled / "nifti",
+        "probe_dir": labelled,
+        "output_dir": tmp_path / "run",
+    }
+    done = typed(
+        *("pretrain", "--config_file", "['configs/train.json','configs/multi_gpu_train.json']"),
+        *(
+            part
+            for key, value in {**given, "batch_size": 2}.items()
+            if key != "device"
+            for part in (f"--{key}", str(value))
+        ),
+        launcher=(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
+        CUDA_VISIBLE_DEVICES="",
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line["epoch"] for line in probe_lines(tmp_path / "run")] == [0, 1, 2]
 
 
 def test_says_how_many_of_its_images_are_pretrained_on(labelled, probed, command, tmp_path):
