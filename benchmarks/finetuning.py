@@ -25,7 +25,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from provided_sets import export_training_pictures, npz_path, split_hippocampus
+from provided_sets import PRETRAINING, npz_path, split_hippocampus, unlabelled
 
 from monai_mixssl.compare import Comparison, Plan, compare, parse_amounts, parse_protocols
 from monai_mixssl.compare.picture import draw_comparison
@@ -54,7 +54,7 @@ SETS: dict[str, dict[str, Any]] = {
         "task": "segmentation",
         "seeds": 3,
         "pretraining_seeds": 1,
-        "pretraining": {"spatial_dims": 3, "patch_size": 32, "batch_size": 4, "max_epochs": 40},
+        "pretraining": PRETRAINING["hippocampus"],
         "parts": {
             # about as many steps for each amount of labels
             "few": {"labels": "5%", "keys": {"batch_size": 2, "max_epochs": 12}},
@@ -72,7 +72,7 @@ SETS: dict[str, dict[str, Any]] = {
         "task": "classification",
         "seeds": 3,
         "pretraining_seeds": 2,
-        "pretraining": {"patch_size": 32, "batch_size": 64, "max_epochs": 12},
+        "pretraining": PRETRAINING["pneumoniamnist"],
         "parts": {
             "few": {
                 "labels": "5,20",
@@ -86,7 +86,7 @@ SETS: dict[str, dict[str, Any]] = {
         "task": "classification",
         "seeds": 3,
         "pretraining_seeds": 2,
-        "pretraining": {"batch_size": 32, "samples_per_image": 4, "max_epochs": 16},
+        "pretraining": PRETRAINING["busi"],
         "parts": {
             "few": {
                 "labels": "5,20",
@@ -114,10 +114,10 @@ def main() -> None:
     if unknown := set(chosen) - set(parts):
         parser.error(f"no part {', '.join(sorted(unknown))} of {arguments.set}; there are {', '.join(parts)}")
     seeds = arguments.seeds or SETS[arguments.set]["seeds"]
-    unlabelled, labelled = data_of(arguments.set, arguments.runs / "sets")
+    to_pretrain, labelled = data_of(arguments.set, arguments.runs / "sets")
     if not arguments.no_runs:
         for seed in range(pretraining_seeds(arguments.set, seeds)):
-            pretrain(arguments.set, seed, arguments.runs, unlabelled, arguments.num_workers)
+            pretrain(arguments.set, seed, arguments.runs, to_pretrain, arguments.num_workers)
         for part in chosen:
             plan = plan_of(arguments.set, part, seeds, arguments.runs, labelled, arguments.num_workers)
             compare(plan, folder_of(arguments.set, part, arguments.runs))
@@ -139,10 +139,8 @@ def data_of(name: str, folder: Path) -> tuple[str | None, str | None]:
     """What a set is pretrained on and what it is fine-tuned on; None for phantoms."""
     if name == "phantoms":
         return None, None
-    if name == "hippocampus":
-        unlabelled, labelled = split_hippocampus(folder / name)
-        return str(unlabelled), str(labelled)
-    return str(export_training_pictures(name, folder)), str(npz_path(name))
+    labelled = split_hippocampus(folder / name)[1] if name == "hippocampus" else npz_path(name)
+    return unlabelled(name, folder), str(labelled)
 
 
 def pretrain(name: str, seed: int, runs: Path, dataset: str | None, num_workers: int) -> None:

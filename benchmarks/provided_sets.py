@@ -14,11 +14,18 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 NPZ = {"pneumoniamnist": "pneumoniamnist.npz", "busi": "busi128.npz"}
+# keys of the pretraining runs, beside the bundle's defaults
+PRETRAINING: dict[str, dict[str, Any]] = {
+    "hippocampus": {"spatial_dims": 3, "patch_size": 32, "batch_size": 4, "max_epochs": 40},
+    "pneumoniamnist": {"patch_size": 32, "batch_size": 64, "max_epochs": 12},
+    "busi": {"batch_size": 32, "samples_per_image": 4, "max_epochs": 16},
+}
 HIPPOCAMPUS_TEST = 60  # of 260 patients
 HIPPOCAMPUS_VALIDATION = 20
 
@@ -80,15 +87,17 @@ def split_hippocampus(folder: Path) -> tuple[Path, Path]:
     return paths
 
 
+def unlabelled(name: str, folder: Path) -> str:
+    """What a set is pretrained on: no test image is in it."""
+    return str(split_hippocampus(folder / name)[0] if name == "hippocampus" else export_training_pictures(name, folder))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("set", choices=[*NPZ, "hippocampus"])
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
-    if arguments.set == "hippocampus":
-        print(*split_hippocampus(arguments.folder))
-    else:
-        print(export_training_pictures(arguments.set, arguments.folder))
+    print(unlabelled(arguments.set, arguments.folder))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from provided_sets import PRETRAINING, unlabelled
+
 from monai_mixssl.data.seeded_dataset import SeededDataset
 from monai_mixssl.engines.metrics import structural_similarity
 from monai_mixssl.workflows import PretrainWorkflow
@@ -31,15 +36,10 @@ from monai_mixssl.workflows import PretrainWorkflow
 SETS: dict[str, dict[str, Any]] = {
     "phantoms": {},
     "dicom": {"dataset_dir": "dicom", "samples_per_image": 4, "max_epochs": 16, "val_fraction": 0.2},
-    "hippocampus": {
-        "dataset_dir": "hippocampus/imagesTr",
-        "spatial_dims": 3,
-        "patch_size": 32,
-        "batch_size": 4,
-        "max_epochs": 8,
-    },
     "nifti": {"dataset_dir": "nifti", "samples_per_image": 4, "max_epochs": 16, "val_fraction": 0.2},
     "cifar10": {"dataset_dir": "natural_cifar10", "patch_size": 32, "max_epochs": 30},
+    # pretrained as for benchmarks/finetuning.py, whose test images stay apart
+    **PRETRAINING,
 }
 DRAWS = 600
 MARK = "<!-- written by benchmarks/trivial_answers.py -->"
@@ -65,11 +65,13 @@ def main() -> None:
 def measure(name: str, seed: int, runs: Path) -> dict[str, float] | None:
     """Train once, or take the finished run, and score it on held-out images."""
     keys = dict(SETS[name])
-    if "dataset_dir" in keys:
-        root = os.environ.get("MIXSSL_TEST_DATA")
-        if not root:
-            print(f"{name}: left out, MIXSSL_TEST_DATA is unset")
-            return None
+    root = os.environ.get("MIXSSL_TEST_DATA")
+    if name != "phantoms" and not root:
+        print(f"{name}: left out, MIXSSL_TEST_DATA is unset")
+        return None
+    if name in PRETRAINING:
+        keys["dataset_dir"] = unlabelled(name, runs / "sets")
+    elif root and "dataset_dir" in keys:
         keys["dataset_dir"] = str(Path(root) / keys["dataset_dir"])
     workflow = PretrainWorkflow(
         logging_file=False, output_dir=str(runs / f"{name}_{seed}"), seed=seed, resume=True, **keys
