@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from bundle_runs import _CHILDREN, _kill_at
 
 import monai_mixssl.workflows
+from monai_mixssl.networks import MixSSLNet, save_decoder, save_encoder
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "mixssl_segmentation"
 
@@ -77,3 +80,30 @@ def rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: rounded(item) for name, item in value.items()}
     return round(value, 9) if isinstance(value, float) else value
+
+
+def write_pretrained(folder: Path) -> Path:
+    """The encoder and the decoder of a 2D pretraining, with random weights."""
+    torch.manual_seed(5)  # not the seed of the runs, whose random weights would be the same
+    network = MixSSLNet(spatial_dims=2)
+    preparation = {"spatial_dims": 2, "in_channels": 1, "patch_size": [32, 32], "spacing": None,
+                   "normalization": "auto", "min_foreground": 0.1, "max_pad": 2.0}  # fmt: skip
+    save_encoder(folder / "encoder.safetensors", network, {"preparation": preparation})
+    save_decoder(folder / "decoder.safetensors", network)
+    return folder
+
+
+def metrics_of(folder: Path) -> dict:
+    """What a run has measured."""
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def reasons_of(folder: Path) -> list[str]:
+    """Why files were left out."""
+    return sorted(json.loads(line)["reason"] for line in (folder / "excluded.jsonl").read_text().splitlines())
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Path of each image, by id."""
+    with open(folder / "private" / "files.csv", newline="") as file:
+        return {row["id"]: row["path"] for row in csv.DictReader(file) if row["use"] == "image"}

@@ -7,7 +7,6 @@ import csv
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 
 import jsonschema
@@ -15,13 +14,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from segmentation_runs import BUNDLE, SMALL, rounded, segment, write_pair
+from segmentation_runs import BUNDLE, files_of, metrics_of, reasons_of, rounded, segment, write_pair, write_pretrained
 
 import monai_mixssl
 from monai_mixssl.data.phantoms import write_segmentation_phantoms
-from monai_mixssl.networks import MixSSLNet, load_model, save_decoder, save_encoder
-from monai_mixssl.workflows.last_line import PREFIX
+from monai_mixssl.networks import MixSSLNet, load_model
 
 METADATA = json.loads((BUNDLE / "configs" / "metadata.json").read_text())
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
@@ -44,15 +41,7 @@ def scans(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory) -> Path:
-    """Folder with the encoder and the decoder of a 2D pretraining."""
-    folder = tmp_path_factory.mktemp("pretrained")
-    torch.manual_seed(5)  # not the seed of the runs, whose random weights would be the same
-    network = MixSSLNet(spatial_dims=2)
-    preparation = {"spatial_dims": 2, "in_channels": 1, "patch_size": [32, 32], "spacing": None,
-                   "normalization": "auto", "min_foreground": 0.1, "max_pad": 2.0}  # fmt: skip
-    save_encoder(folder / "encoder.safetensors", network, {"preparation": preparation})
-    save_decoder(folder / "decoder.safetensors", network)
-    return folder
+    return write_pretrained(tmp_path_factory.mktemp("pretrained"))
 
 
 @pytest.fixture(scope="module")
@@ -61,20 +50,6 @@ def finetuned(scans, pretrained, tmp_path_factory) -> Path:
     keys = {"pretrained": pretrained / "encoder.safetensors", "spatial_dims": None, "patch_size": None}
     assert segment(dataset_dir=scans, output_dir=folder, max_epochs=2, pictures=True, **keys) == 0
     return folder
-
-
-def metrics_of(folder: Path) -> dict:
-    return json.loads((folder / "metrics.json").read_text())
-
-
-def reasons_of(folder: Path) -> list[str]:
-    return sorted(json.loads(line)["reason"] for line in (folder / "excluded.jsonl").read_text().splitlines())
-
-
-def files_of(folder: Path) -> dict[str, str]:
-    """Path of each image, by id."""
-    with open(folder / "private" / "files.csv", newline="") as file:
-        return {row["id"]: row["path"] for row in csv.DictReader(file) if row["use"] == "image"}
 
 
 # -- what MONAI and its Model Zoo ask
@@ -255,34 +230,6 @@ def test_volumes_are_segmented_in_3d_and_small_ones_padded(scans, tmp_path):
     assert sizes == {(32, 32, 3)}
 
 
-def test_pictures_of_any_size_are_segmented_in_2d(tmp_path):
-    rng = np.random.RandomState(0)
-    rows = ["path,label"]
-    for number in range(10):
-        size = rng.randint(20, 45, 2)  # the smaller ones are padded
-        picture, mask = rng.randint(0, 60, size), np.zeros(size, int)
-        mask[5:14, 6:15] = 255
-        for name, array in (("picture", picture + mask // 2), ("mask", mask)):
-            Image.fromarray(array.astype(np.uint8)).save(tmp_path / f"{name}{number}.png")
-        rows.append(f"picture{number}.png,mask{number}.png")
-    (tmp_path / "labels.csv").write_text("\n".join(rows))
-    assert segment(dataset_dir=tmp_path / "labels.csv", output_dir=tmp_path / "run", learning_rate=0.01) == 0
-    metrics = metrics_of(tmp_path / "run")
-    assert metrics["classes"] == ["background", "255"]
-    assert metrics["test"]["unit"] == "pixels"
-    assert metrics["test"]["mean_dice"] > 0.5
-
-    (tmp_path / "in").mkdir()
-    shutil.copy(tmp_path / "picture3.png", tmp_path / "in")
-    keys = {"dataset_dir": tmp_path / "in", "model": tmp_path / "run" / "model.safetensors"}
-    assert segment(workflow="SegmentationInferWorkflow", output_dir=tmp_path / "out", **keys) == 0
-    predicted = np.asarray(Image.open(next((tmp_path / "out" / "masks").glob("*.png"))))
-    true = np.asarray(Image.open(tmp_path / "mask3.png"))
-    assert predicted.shape == true.shape
-    assert set(np.unique(predicted)) <= {0, 255}
-    assert (predicted == true).mean() > 0.85
-
-
 @pytest.mark.parametrize("decoder", ["random", "pretrained", "from scratch"])
 def test_the_pretrained_decoder_comes_along_where_it_is_asked_for(decoder, scans, pretrained, tmp_path):
     keys = {"decoder": "light", "pretrained": pretrained / "encoder.safetensors", "learning_rate": 1e-12}
@@ -307,71 +254,6 @@ def first(state: dict, prefix: str) -> str:
     return next(name for name in state if name.startswith(prefix) and state[name].ndim > 1)
 
 
-# -- what users have in their folders
-
-
-def test_pairs_that_cannot_be_used_are_left_out_and_listed(scans, tmp_path):
-    folder = tmp_path / "data"
-    for file in sorted((scans / "imagesTr").iterdir()):
-        mask = nib.load(scans / "labelsTr" / file.name)
-        image = nib.load(file)
-        array, marks = (np.asarray(one.dataobj) for one in (image, mask))
-        number = file.name[-8]
-        elsewhere = image.affine.copy()
-        elsewhere[0, 3] += 40.0
-        write_pair(
-            folder,
-            file.name[:-7],
-            array,
-            {"0": marks[:-1], "1": np.where(marks == 2, 77, marks).astype(np.uint8)}.get(number, marks),
-            image.affine,
-            elsewhere if number == "2" else None,
-        )
-    names = sorted(path.name for path in (folder / "labelsTr").iterdir())
-    (folder / "labelsTr" / names[3]).unlink()
-    (folder / "imagesTr" / names[4]).write_bytes((folder / "imagesTr" / names[4]).read_bytes()[:200])
-    labels = {"background": 0, "brain": 1, "lesion": 2}
-    (folder / "dataset.json").write_text(json.dumps({"labels": labels}))
-    lesions = np.asarray(nib.load(folder / "labelsTr" / names[1]).dataobj) == 77
-    assert lesions.any()
-    assert segment(dataset_dir=folder, output_dir=tmp_path / "run", max_epochs=1) == 0
-    reasons = " / ".join(reasons_of(tmp_path / "run"))
-    for reason in ("mask of another size", "mask lies elsewhere", "mask values that are no class", "without a"):
-        assert reason in reasons, reasons
-    assert len(reasons_of(tmp_path / "run")) == 5
-    assert sum(metrics_of(tmp_path / "run")["images"].values()) == 3
-
-
-REFUSED = {
-    "pretrained_decoder belongs to an encoder": ["--pretrained_decoder", "{decoder}", "--decoder", "light"],
-    "pretrained_decoder is the light decoder": ["--pretrained", "{encoder}", "--pretrained_decoder", "{decoder}"],
-    "overlap must be from 0 to below 1": ["--overlap", "1"],
-    "patch_size has 2 axes": ["--spatial_dims", "3", "--patch_size", "[32,32]"],
-    "decoder_channels must be none or a list": ["--decoder_channels", "wide"],
-    "quarter of the shortest patch side": ["--spatial_dims", "2", "--patch_size", "16"],
-    "unknown key 'overlapp'; did you mean 'overlap'?": ["--overlapp", "0.5"],
-    "dataset_dir": ["--dataset_dir", "{missing}"],
-}
-
-
-@pytest.mark.parametrize("sentence", REFUSED)
-def test_what_does_not_fit_is_refused_with_one_sentence(sentence, command, scans, pretrained, tmp_path):
-    places = {"decoder": pretrained / "decoder.safetensors", "encoder": pretrained / "encoder.safetensors",
-              "missing": tmp_path / "doe_jane"}  # fmt: skip
-    given = [part.format(**places) for part in REFUSED[sentence]]
-    usual = [] if "--dataset_dir" in given else ["--dataset_dir", str(scans)]
-    ended = command(
-        *("monai.bundle", "run", "finetune", "--config_file", "configs/train.json", "--device", "cpu"),
-        *("--output_dir", str(tmp_path / "run"), *usual, *given),
-        cwd=BUNDLE,
-    )
-    assert ended.status == 1
-    assert ended.last_line.startswith(PREFIX)
-    assert sentence in ended.last_line
-    assert "doe_jane" not in ended.last_line
-    assert "Traceback" not in ended.err
-
-
 def test_a_network_of_other_classes_is_refused(command, finetuned, scans, tmp_path):
     folder = tmp_path / "data"
     for file in sorted((scans / "imagesTr").iterdir())[:3]:
@@ -385,13 +267,3 @@ def test_a_network_of_other_classes_is_refused(command, finetuned, scans, tmp_pa
     )
     assert ended.status == 1
     assert "the masks hold the class '3', which is none of the network's (brain, lesion)" in ended.last_line
-
-
-def test_the_default_keys_are_checked_by_the_rules():
-    from monai_mixssl.workflows import SEGMENTATION_RULES
-
-    config = json.loads((BUNDLE / "configs" / "train.json").read_text())
-    for key, rule in SEGMENTATION_RULES.items():
-        if not str(config[key]).startswith("$"):
-            assert rule(config[key]) == config[key] or config[key] is None
-    assert SMALL.keys() <= SEGMENTATION_RULES.keys()
