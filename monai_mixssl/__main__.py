@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
-
-from monai_mixssl.compare.command import add_command as add_compare
-from monai_mixssl.workflows import last_line
 
 __all__ = ["main"]
 
@@ -21,6 +19,11 @@ def main(words: Sequence[str] | None = None) -> None:
     Raises:
         MixSSLError: whatever went wrong, in one sentence.
     """
+    try:  # importing takes seconds, in which a user may think better of it
+        from monai_mixssl.compare.command import add_command as add_compare
+        from monai_mixssl.workflows import last_line
+    except KeyboardInterrupt:
+        sys.exit("monai-mixssl: error: interrupted before anything began; the same command begins anew")
     last_line.install()
     parser = argparse.ArgumentParser(prog="python -m monai_mixssl", allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="command")

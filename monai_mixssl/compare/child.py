@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
@@ -87,7 +88,7 @@ def run_in_child(task: str, run_id: str, keys: Mapping[str, Any], trace: Path) -
     child = context.Process(target=_run, args=(task, run_id, dict(keys), str(trace), sender))
     with _signals_handed_on(child) as received:
         if not received:
-            child.start()
+            _start(child, method)
             sender.close()
             child.join()
     message = _received(receiver)
@@ -100,6 +101,17 @@ def run_in_child(task: str, run_id: str, keys: Mapping[str, Any], trace: Path) -
         raise TrainingError(_death(child.exitcode))
     if message[0] != "complete":
         raise getattr(errors, message[0])(message[1])
+
+
+def _start(child: Any, method: str) -> None:
+    """Start a child; Ctrl-C, which a terminal sends to all, must not end the fork server while it imports."""
+    if method == _FORKSERVER and threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # handed down to the server
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.signal(signal.SIGINT, before)
+    child.start()
 
 
 def _received(receiver: Connection) -> tuple[str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import errno
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from monai_mixssl.compare.picture import HAS_MATPLOTLIB
 from monai_mixssl.compare.plan import METRICS, PROTOCOLS, Plan, parse_amounts, parse_protocols
 from monai_mixssl.compare.runner import compare
 from monai_mixssl.data.find import split_roots
-from monai_mixssl.errors import ConfigError
+from monai_mixssl.errors import ConfigError, InterruptedRunError, RunFolderError
 
 __all__ = ["add_command", "parse_keys"]
 
@@ -81,7 +82,14 @@ def _run(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     )
     if not HAS_MATPLOTLIB:
         print("matplotlib is not installed, so no picture will be drawn; pip install 'monai-mixssl[bundle]' adds it.")
-    compare(plan, arguments.output_dir, picture=HAS_MATPLOTLIB)
+    try:
+        compare(plan, arguments.output_dir, picture=HAS_MATPLOTLIB)
+    except KeyboardInterrupt:
+        raise InterruptedRunError("the comparison was stopped; the same command goes on from there") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RunFolderError("the disk is full; free some space, then the same command goes on from there") from error
 
 
 def parse_keys(words: Sequence[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from monai_mixssl.compare.plan import Cell, Plan
 from monai_mixssl.data.atomic import write_atomically, write_json
 from monai_mixssl.data.private_folder import PrivateFolder
-from monai_mixssl.errors import RunFolderError, TrainingError
+from monai_mixssl.errors import DataError, RunFolderError, TrainingError
 from monai_mixssl.handlers.json_log import read_log
 
 __all__ = ["Records", "read_scores"]
@@ -60,8 +61,20 @@ class Records:
         self._shared = self.private / "data_from.json"
         now = json.loads(json.dumps(_asked(plan), default=str))
         if asked.is_file():
-            now = _agreed(json.loads(asked.read_text(encoding="utf-8")), now)
+            now = self._settled(json.loads(asked.read_text(encoding="utf-8")), now)
         write_json(asked, now, "what was asked for", indent=2)
+
+    def _settled(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return _agreed(before, now)
+        except RunFolderError:
+            if self.has_complete():
+                raise
+        # nothing is lost: the first command may have failed on a key just corrected
+        shutil.rmtree(self.path / "runs", ignore_errors=True)
+        for file in (self._lines, self._shared):
+            file.unlink(missing_ok=True)
+        return dict(now)
 
     def folder(self, cell: Cell) -> Path:
         """The output folder of a run."""
@@ -176,7 +189,8 @@ def read_scores(folder: Path, cell: Cell, pooling: str = "last") -> dict[str, An
         None).
 
     Raises:
-        TrainingError: where the run left no scores of test images.
+        TrainingError: where the run left nothing that can be read.
+        DataError: where it left no scores of test images.
     """
     name = "metrics.json" if cell.run_id == "finetune" else "probe.json"
     try:
@@ -199,7 +213,7 @@ def read_scores(folder: Path, cell: Cell, pooling: str = "last") -> dict[str, An
             for kind, of_test in scores.items()
         }
     if not all(isinstance(of_test, Mapping) and of_test for of_test in scores.values()):
-        raise TrainingError("the run has no scores of test images; give the data a test split (test_fraction)")
+        raise DataError("the run has no scores of test images; give the data a test split (test_fraction)")
     leakage = content.get("leakage")
     return {
         "scores": {protocol: _numbers(of_test) for protocol, of_test in scores.items() if of_test is not None},

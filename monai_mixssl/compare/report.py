@@ -32,6 +32,7 @@ class Row:
         labelled: mean number of labelled training images (of volumes: volumes) over the runs, or None.
         scores: score by seed, by arm; in [0, 1].
         failed: number of runs that failed.
+        undefined: number of runs that ended well, but without this metric.
     """
 
     protocol: str
@@ -39,6 +40,7 @@ class Row:
     labelled: float | None
     scores: Mapping[str, Mapping[int, float]]
     failed: int
+    undefined: int = 0
 
     @property
     def spreads(self) -> dict[str, Spread]:
@@ -95,7 +97,8 @@ def compared(plan: Plan, lines: Mapping[str, Mapping[str, Any]]) -> Comparison:
                 if score is not None:
                     scores[cell.arm][cell.seed] = score
             mean = sum(counts) / len(counts) if counts else None
-            rows.append(Row(protocol, amount, mean, scores, len(ended) - len(complete)))
+            undefined = len(complete) - sum(len(of_arm) for of_arm in scores.values())
+            rows.append(Row(protocol, amount, mean, scores, len(ended) - len(complete), undefined))
     complete_lines = [line for name, line in lines.items() if name in mine and line["status"] == "complete"]
     loaded = [
         line["loaded"] for line in complete_lines if line["arm"] == "pretrained" and line.get("loaded") is not None
@@ -151,7 +154,7 @@ def _table(protocol: str, rows: list[Row], metric: str, mark: str) -> list[str]:
         difference, spreads = row.difference, row.spreads
         images = _NONE if row.labelled is None else f"{row.labelled:.0f}"
         p = _NONE if difference.p is None else ("< 0.001" if difference.p < 0.001 else f"{difference.p:.3f}")
-        seeds = f"{len(difference.seeds)}" + (f" ({row.failed} runs failed)" if row.failed else "")
+        seeds = f"{len(difference.seeds)}{_left_out(row)}"
         lines.append(
             f"| {row.amount.name} | {images} | {_spread(spreads['scratch'])} | {_spread(spreads['pretrained'])} "
             f"| {_interval(difference)} | {p} | {seeds} |"
@@ -195,7 +198,7 @@ def _sentence(row: Row, plan: Plan) -> str:
     if difference.mean is None:
         return begin + "no pair of runs to compare."
     points = f"{_points(difference.mean)} points of {_words(plan.metric)}"
-    seeds = f"{len(difference.seeds)} seed{'s' if len(difference.seeds) > 1 else ''}"
+    seeds = f"{len(difference.seeds)} seed{'s' if len(difference.seeds) > 1 else ''}{_left_out(row)}"
     if difference.low is None or difference.high is None:
         why = "one seed has no spread" if len(difference.seeds) < 2 else "all seeds differ by the same"
         return f"{begin}not shown: {points} ({why}, so there is no interval; {seeds})."
@@ -206,6 +209,13 @@ def _sentence(row: Row, plan: Plan) -> str:
         "not shown": "not shown that it helps or hurts",
     }
     return f"{begin}{words[difference.verdict]}: {points} ({interval})."
+
+
+def _left_out(row: Row) -> str:
+    """How many runs the numbers leave out, and why."""
+    failed = [f"{row.failed} runs failed"] if row.failed else []
+    undefined = [f"{row.undefined} runs without a defined score"] if row.undefined else []
+    return f" ({', '.join(failed + undefined)})" if failed or undefined else ""
 
 
 def _spread(spread: Spread) -> str:

@@ -41,7 +41,7 @@ def compare(
         plan: what to run.
         output_dir: where the runs, the table and the picture go; see :py:class:`~monai_mixssl.compare.records.Records`.
         run_cell: makes one run: takes the task, the run id, the keys of the config, and a file for a traceback.
-        check: refuses keys that the config does not take; called with each run id before the first run.
+        check: refuses keys that the config does not take; called with each run id and encoder file before the first run.
         picture: whether to draw ``comparison.png``, which needs matplotlib.
         report: takes each line for the user.
 
@@ -56,9 +56,10 @@ def compare(
         TrainingError: some runs failed, after all others were made and the table was written.
     """
     cells = plan.cells
-    for run_id in dict.fromkeys(cell.run_id for cell in cells):
-        first = next(cell for cell in cells if cell.run_id == run_id)
-        check(plan.task, run_id, {**plan.overrides(first), "output_dir": str(output_dir)})
+    # each encoder file with what belongs to it: a pretrain_run of another file should not end the third run of ten
+    firsts = {(cell.run_id, cell.seed % len(plan.pretrained)): cell for cell in reversed(cells)}
+    for cell in reversed(firsts.values()):
+        check(plan.task, cell.run_id, {**plan.overrides(cell), "output_dir": str(output_dir)})
     records = Records(output_dir, plan)
     lines = records.lines()
     left = [cell for cell in cells if lines.get(cell.name, {}).get("status") != "complete"]

@@ -28,7 +28,8 @@ class MaskFiles:
     """Write each mask in the geometry of its image, named by the image's id.
 
     A volume's is ``<id>.nii.gz``, with the voxel order and the affine of the volume as it was read; a picture's, and a
-    DICOM frame's that has no position, is ``<id>.png``. ``private/files.csv`` of the same output folder says which file
+    DICOM frame's that has no position, is ``<id>.png`` (``<id>.nii.gz`` where a class's value is below 0 or above
+    65535). ``private/files.csv`` of the same output folder says which file
     is behind an id.
 
     Args:
@@ -42,6 +43,8 @@ class MaskFiles:
     def __init__(self, folder: str | Path, values: Sequence[int] | None = None) -> None:
         self.folder = Path(folder)
         self.values = None if values is None else np.asarray(values)
+        # one type for all masks of a run, whichever classes they show; classes without values are fewer than 256
+        self.dtype = np.dtype(np.uint8) if self.values is None else _smallest_type(self.values)
         self.written = 0
 
     def attach(self, engine: Workflow) -> None:
@@ -57,9 +60,8 @@ class MaskFiles:
 
     def _write(self, image_id: str, mask: np.ndarray, meta: dict[Any, Any]) -> None:
         numbers = mask if self.values is None else self.values[mask]
-        dtype = np.uint8 if numbers.min(initial=0) >= 0 and numbers.max(initial=0) <= 255 else np.int16
-        numbers = numbers.astype(dtype)
-        if bool(meta["picture"]) and numbers.shape[2] == 1 and dtype is np.uint8:
+        numbers = numbers.astype(self.dtype)
+        if bool(meta["picture"]) and numbers.shape[2] == 1 and self.dtype in (np.uint8, np.uint16):
             name, content = f"{image_id}.png", _png(numbers[..., 0])
         else:
             name, content = f"{image_id}.nii.gz", _nifti(numbers, convert_to_numpy(meta["original_affine"]))
@@ -67,8 +69,16 @@ class MaskFiles:
         self.written += 1
 
 
+def _smallest_type(values: np.ndarray) -> np.dtype[Any]:
+    """The smallest integer type, unsigned first, that holds all values; background, 0, is written in any case."""
+    smallest, largest = int(values.min(initial=0)), int(values.max(initial=0))
+    limits = {name: np.iinfo(np.dtype(name)) for name in ("uint8", "uint16", "int16", "int32", "int64")}
+    return np.dtype(next(name for name, of in limits.items() if of.min <= smallest and largest <= of.max))
+
+
 def _nifti(mask: np.ndarray, affine: np.ndarray) -> bytes:
-    image = nib.Nifti1Image(mask, np.asarray(affine, dtype=float))
+    # the type is meant: without it, nibabel refuses 64-bit integers, which few programs read
+    image = nib.Nifti1Image(mask, np.asarray(affine, dtype=float), dtype=mask.dtype)
     image.set_qform(affine, code=1)
     image.set_sform(affine, code=1)
     image.header.set_xyzt_units("mm")

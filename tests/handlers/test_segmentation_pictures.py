@@ -107,6 +107,15 @@ def test_a_picture_gets_a_picture(tmp_path):
     np.testing.assert_array_equal(mask, np.select([rows == 30, rows == 15], [7, 5], 0))
 
 
+@pytest.mark.parametrize(("largest", "kind"), [(255, np.uint8), (300, np.uint16), (40000, np.uint16)])
+def test_masks_keep_large_values_and_one_type_whatever_they_show(largest, kind, volume, tmp_path):
+    run([volume], 3, lambda grid: [MaskFiles(tmp_path / "masks", [0, 1, largest])])
+    written = nib.load(tmp_path / "masks" / "0a1b.nii.gz")
+    assert written.get_data_dtype() == kind
+    expected = truth(np.asarray(nib.load(volume["image"]).dataobj))
+    np.testing.assert_array_equal(np.asarray(written.dataobj), np.asarray([0, 1, largest])[expected])
+
+
 class Slices(Thresholds):
     """The images of the network's grid are volumes of slices in 2D, too."""
 
