@@ -46,7 +46,7 @@ SETS: dict[str, dict[str, Any]] = {
                 "labels": "10",
                 "keys": {"max_epochs": 20, "val_fraction": 0.2, "test_fraction": 0.4},
                 # the label holds for every slice, and 288 of them tell more than 24 scans
-                "metrics": ("slice_balanced_accuracy", "balanced_accuracy"),
+                "metrics": ("slice_auc", "slice_balanced_accuracy", "auc", "balanced_accuracy"),
             }
         },
     },
@@ -223,7 +223,8 @@ def write(arguments: argparse.Namespace, seeds: int, done: Mapping[tuple[str, st
         keys = SETS[name]["parts"][part].get("keys", {})
         said = ", ".join(f"{key} {value}" for key, value in keys.items()) or "the bundle's defaults"
         decoder = "; the pretrained decoder too" if SETS[name]["parts"][part].get("decoder_file") else ""
-        lines += ["", f"### {name}, {part}", "", f"Keys: {said}{decoder}.", ""]
+        title = f"### {name}, {part}" + (f": {metric.replace('_', ' ')}" if metric else "")
+        lines += ["", title, "", f"Keys: {said}{decoder}.", ""]
         if isinstance(result, str):
             lines.append(f"{result.capitalize()}.")
             continue
