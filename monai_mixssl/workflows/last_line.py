@@ -27,7 +27,7 @@ import torch
 
 from monai_mixssl.errors import MixSSLError
 
-__all__ = ["DEBUG_VARIABLE", "PREFIX", "install", "sentence_for"]
+__all__ = ["DEBUG_VARIABLE", "PREFIX", "innermost_type", "install", "sentence_for"]
 
 PREFIX = "monai-mixssl: error: "
 DEBUG_VARIABLE = "MONAI_MIXSSL_DEBUG"
@@ -40,6 +40,9 @@ _OUT_OF_MEMORY = "the memory is not enough for this run; choose a smaller batch_
 
 # Our errors as they stand in the text of a worker's traceback.
 _OURS_IN_TEXT = re.compile(r"^monai_mixssl\.errors\.\w+: (.+)$", re.MULTILINE)
+# Any exception as it stands there: its module, if any, its type, and what it says.
+_TYPE_IN_TEXT = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception))(?:: |$)", re.MULTILINE)
+_WORKER_TRACE = "Original Traceback"
 # Writers that report a full disk without its error number: safetensors, NumPy, torch.
 _DISK_FULL_IN_TEXT = re.compile(
     r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
@@ -83,6 +86,16 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
+def innermost_type(error: BaseException) -> str:
+    """Type of what an exception was at last raised from: the outer ones are often MONAI's wrappers."""
+    links = list(_chain(error))
+    explicit = next((link for link in links if link.__cause__ is None), links[-1])  # not what was being handled then
+    text = str(explicit)
+    if _WORKER_TRACE in text and (inner := _TYPE_IN_TEXT.findall(text)):
+        return str(inner[0])  # causes stand first
+    return type(explicit).__name__
+
+
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
@@ -94,7 +107,7 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
         traceback.print_exception(kind, error, trace)
     if sentence is None:
         # only the type: the text of a foreign exception may hold a path, and this line is what people copy
-        sentence = f"internal error ({kind.__name__}); please report it with the traceback above"
+        sentence = f"internal error ({innermost_type(error)}); please report it with the traceback above"
     print(f"{PREFIX}{sentence}", file=sys.stderr, flush=True)
     _silence_stderr()
 

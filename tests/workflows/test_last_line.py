@@ -11,7 +11,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from monai_mixssl.errors import ConfigError, DataError, TrainingError  # noqa: F401 (named in the statements below)
-from monai_mixssl.workflows.last_line import sentence_for
+from monai_mixssl.workflows.last_line import innermost_type, sentence_for
 
 DISK_FULL = (
     "the disk is full; free some space where the output folder is, then give the same command with --resume True to "
@@ -198,6 +198,48 @@ def test_an_error_that_nobody_foresaw_keeps_its_traceback_and_names_its_type(com
     assert ended.last_line == (
         "monai-mixssl: error: internal error (LookupError); please report it with the traceback above"
     )
+
+
+WRAPPED = {
+    "expression": "$[][1]",
+    "component": {"_target_": "$open", "file": "/home/jane.doe"},
+    "nested": {"_target_": "builtins.dict", "value": "$@expression"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("expression", "IndexError"), ("component", "FileNotFoundError"), ("nested", "IndexError")]
+)
+def test_the_type_that_is_named_is_that_of_the_error_that_monai_wraps(
+    name: str, kind: str, command: object, tmp_path: Path
+) -> None:
+    script = tmp_path / "run.py"
+    body = f"from monai.bundle import ConfigParser\nConfigParser({WRAPPED!r}).get_parsed_content({name!r})"
+    script.write_text(INSTALL + body)
+    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]
+    assert "\nRuntimeError: Failed to" in ended.err  # MONAI's wrapper is the outermost
+    assert f"internal error ({kind});" in ended.last_line
+    assert "doe" not in ended.last_line
+
+
+def test_the_type_of_an_error_in_a_worker_is_found_behind_the_transforms_wrapper(
+    command: object, tmp_path: Path
+) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(
+        INSTALL
+        + "from monai.data import DataLoader, Dataset\nfrom monai.transforms import Compose\n"
+        + "list(DataLoader(Dataset([1, 2], Compose([lambda x: {}['jane.doe']])), num_workers=1))"
+    )
+    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]
+    assert "RuntimeError: applying transform" in ended.err
+    assert "internal error (KeyError);" in ended.last_line
+
+
+def test_what_was_merely_being_handled_is_not_named() -> None:
+    error = raised("try:\n  {}[1]\nexcept KeyError:\n  raise LookupError('other')")
+    assert isinstance(error.__context__, KeyError)
+    assert innermost_type(error) == "LookupError"
 
 
 def test_the_debug_variable_brings_the_traceback_back(command: object, tmp_path: Path) -> None:
