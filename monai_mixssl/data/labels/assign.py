@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -38,10 +39,13 @@ def scan_labelled(
     Raises:
         DataError: none of the files exists, or a class has no image.
     """
-    missing = [row for row in table.rows if not row.path.exists()]
-    roots = [root for root in table.roots if root.exists()]
+    # os.path, as pathlib raises on names that are longer than the file system allows
+    missing = [row for row in table.rows if not os.path.exists(row.path)]
+    lacking = {row.path for row in missing}
+    roots = [root for root in table.roots if root not in lacking and os.path.exists(root)]
+    known = set(roots)
     inside = {root for root in roots if root.is_dir()}
-    rest = (row.path for row in table.rows if row.path.exists() and row.path not in roots)
+    rest = (row.path for row in table.rows if row.path not in lacking and row.path not in known)
     roots += [path for path in rest if inside.isdisjoint(path.parents)]
     if not roots or len(missing) == len(table.rows):
         raise DataError(

@@ -15,13 +15,13 @@ from monai_mixssl.data.labels.labelled_data import LabelledData
 from monai_mixssl.data.labels.leakage import check_leakage
 from monai_mixssl.data.labels.manifest import write_labelled
 from monai_mixssl.data.labels.split import Unit, draw_splits
-from monai_mixssl.data.labels.subset import label_subset
+from monai_mixssl.data.labels.subset import describe_shortage, label_subset
 from monai_mixssl.data.labels.table import CLASSIFICATION, SPLITS, LabelTable
 from monai_mixssl.data.records import ScanImage
 from monai_mixssl.data.summary import describe_left_out
 from monai_mixssl.errors import DataError
 
-__all__ = ["finish", "split_records"]
+__all__ = ["finish", "label_numbers", "split_records"]
 
 
 def split_records(
@@ -32,7 +32,8 @@ def split_records(
     Raises:
         DataError: see `draw_splits`.
     """
-    splits, split_by = draw_splits(units, choices.val_fraction, choices.test_fraction, choices.seed)
+    shares = (0.0, 0.0) if choices.evaluate else (choices.val_fraction, choices.test_fraction)
+    splits, split_by = draw_splits(units, *shares, choices.seed)
     by_patient = split_by.endswith("patient")
     groups = {unit.id: unit.patient or unit.series if by_patient else unit.series for unit in units}
     return {one: {**records[one], "group": groups[one], "split": splits[one]} for one in groups}, split_by
@@ -66,8 +67,10 @@ def finish(
         DataError: classes cannot be learned, or a test patient or image is known from the pretraining.
         RunFolderError: the disk is full, or `pretrain_run` is none.
     """
-    records = _choose_labels(data.records, data.task, choices)
-    notes = _check_classes(records.values(), data)
+    for note in table.notes:  # names that the user gave: for the console alone
+        report(note)
+    records, notes = _choose_labels(data, choices)
+    notes += [] if choices.evaluate else _check_classes(records.values(), data)
     names = patient_names(images, match_rows(table, images)) if choices.pretrain_run is not None else {}
     leakage = check_leakage(records, names, digests, choices.pretrain_run)
     leakage |= count_duplicates(records.values())
@@ -80,16 +83,20 @@ def finish(
     return data
 
 
-def _choose_labels(records: Mapping[str, dict[str, Any]], task: str, choices: Choices) -> dict[str, dict[str, Any]]:
-    """Returns the records with "used" added: False for training images beyond the label subset."""
+def _choose_labels(data: LabelledData, choices: Choices) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Returns the records with "used" added (False for training images beyond the label subset), and what it lacks."""
     training = [
-        Unit(one, "", record["group"], _label_numbers(record, task))
-        for one, record in records.items()
+        Unit(one, "", record["group"], label_numbers(record, data.task))
+        for one, record in data.records.items()
         if record["split"] == "training"
     ]
     groups = {unit.id: unit.series for unit in training}
     used = label_subset(training, groups, choices.labels_per_class, choices.label_fraction, choices.label_seed)
-    return {one: {**record, "used": record["split"] != "training" or one in used} for one, record in records.items()}
+    classes = data.classes if data.task == CLASSIFICATION else []
+    notes = describe_shortage(training, groups, choices.labels_per_class, classes)
+    return {
+        one: {**record, "used": record["split"] != "training" or one in used} for one, record in data.records.items()
+    }, notes
 
 
 def _check_classes(records: Iterable[Mapping[str, Any]], data: LabelledData) -> list[str]:
@@ -105,7 +112,7 @@ def _check_classes(records: Iterable[Mapping[str, Any]], data: LabelledData) -> 
     least = 1 if data.multi_label else 2
     if len(data.classes) < least:
         raise DataError(f"The labels name {len(data.classes)} classes, and at least {least} are needed to tell apart.")
-    there = {number for record in training for number in _label_numbers(record, data.task)}
+    there = {number for record in training for number in label_numbers(record, data.task)}
     lacking = [name for number, name in enumerate(data.classes) if number not in there]
     if lacking:
         raise DataError(
@@ -115,7 +122,7 @@ def _check_classes(records: Iterable[Mapping[str, Any]], data: LabelledData) -> 
     return []
 
 
-def _label_numbers(record: Mapping[str, Any], task: str) -> tuple[int, ...]:
+def label_numbers(record: Mapping[str, Any], task: str) -> tuple[int, ...]:
     """Returns the class numbers of a record's label."""
     if task != CLASSIFICATION:
         return ()
@@ -129,7 +136,7 @@ def _describe(data: LabelledData) -> list[str]:
     rows = [("images", used)]
     if data.task == CLASSIFICATION:
         rows += [
-            (f"class {name}", [r for r in used if number in _label_numbers(r, data.task)])
+            (f"class {name}", [r for r in used if number in label_numbers(r, data.task)])
             for number, name in enumerate(data.classes)
         ]
     width = max(len(name) for name, _ in rows)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,9 @@ from monai_mixssl.data.labels.split import check_fractions
 from monai_mixssl.data.labels.subset import check_subset
 from monai_mixssl.errors import RunFolderError
 
-__all__ = ["Choices", "refuse_change"]
+__all__ = ["SPLIT_CHOICES", "Choices", "refuse_change"]
+
+SPLIT_CHOICES = ("val_fraction", "test_fraction", "seed")  # what a run that lends its splits has decided
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Choices:
     label_fraction: float | None
     label_seed: int
     pretrain_run: str | os.PathLike[str] | None
+    evaluate: bool = False
 
     def __post_init__(self) -> None:
         check_fractions(self.val_fraction, self.test_fraction)
@@ -45,13 +48,13 @@ class Choices:
         }
 
 
-def refuse_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuses to go on with a run whose data were chosen otherwise.
+def refuse_change(before: Mapping[str, Any], now: Mapping[str, Any], but: Iterable[str] = ()) -> None:
+    """Refuses to go on with a run whose data were chosen otherwise, `but` these names.
 
     Raises:
         RunFolderError: what was chosen differs; what does is named.
     """
-    changed = [name for name in now if now[name] != before.get(name)]
+    changed = [name for name in now if name not in but and now[name] != before.get(name)]
     if changed:
         raise RunFolderError(
             f"The run in output_dir was begun with another {', '.join(changed)}; resume it with the same settings, "

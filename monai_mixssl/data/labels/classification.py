@@ -4,28 +4,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai_mixssl.data.labels.assign import scan_labelled
 from monai_mixssl.data.labels.build import finish, split_records
-from monai_mixssl.data.labels.choices import Choices, refuse_change
+from monai_mixssl.data.labels.choices import SPLIT_CHOICES, Choices, refuse_change
+from monai_mixssl.data.labels.duplicates import contradictions
 from monai_mixssl.data.labels.labelled_data import LabelledData
 from monai_mixssl.data.labels.manifest import load_labelled, read_choices, read_found, read_index
 from monai_mixssl.data.labels.npz_form import write_npz_images
 from monai_mixssl.data.labels.read import read_labels
 from monai_mixssl.data.labels.split import Unit
 from monai_mixssl.data.labels.table import CLASSIFICATION, LabelTable
+from monai_mixssl.data.labels.taken_over import refuse_other_labels
 from monai_mixssl.data.prepare import default_workers, read_digests
 from monai_mixssl.data.prepared_data import check_settings, prepare_scan, restore_arrays
 from monai_mixssl.data.private_folder import PrivateFolder
-from monai_mixssl.data.records import ScanImage
+from monai_mixssl.data.records import Excluded, ScanImage
 from monai_mixssl.data.settings import PrepareSettings
 from monai_mixssl.data.summary import found_counts
 from monai_mixssl.errors import ConfigError, DataError, RunFolderError
 
 __all__ = ["classification_data"]
+
+OTHER_LABEL = "the same image occurs with another label"
 
 
 def classification_data(
@@ -44,6 +48,7 @@ def classification_data(
     num_workers: int | None = None,
     progress: bool = True,
     resume: bool = False,
+    evaluate: bool = False,
     report: Callable[[str], Any] = print,
 ) -> LabelledData:
     """Reads labels, prepares the images as pretraining does, splits them and writes the manifest.
@@ -60,32 +65,39 @@ def classification_data(
         label_fraction: or of this share of them.
         label_seed: of the choice; None: `seed`.
         pretrain_run: output folder of the pretraining run, for the leakage guard.
-        data_from: output folder of another run on the same data, whose prepared images, ids and splits are taken.
+        data_from: output folder of another run on the same data, whose prepared images, ids and splits are taken; its
+            val_fraction, test_fraction and seed stand in the manifest.
         num_workers: processes; None: one per core, at most 4. The result does not depend on it.
         progress: show progress bars on stderr.
         resume: take the manifest of `output_dir` as it stands, if there is one.
+        evaluate: nothing is learned from these images: all are the test, whatever splits the labels name, and their
+            classes need not be in training.
         report: is given what was found, left out and compared, as text.
 
     Raises:
-        ConfigError: a setting is out of its range.
+        ConfigError: a setting is out of its range, or `output_dir` lies among folders of classes.
         DataError: a mistake in the labels, too few images, or a test patient or image that the pretraining has seen.
-        RunFolderError: the disk is full, or a folder belongs to other settings or is none of a run.
+        RunFolderError: the disk is full, or a folder belongs to other settings, data or labels, or is none of a run.
     """
     settings = _settings(preparation)
     label_seed = seed if label_seed is None else label_seed
-    choices = Choices(val_fraction, test_fraction, seed, labels_per_class, label_fraction, label_seed, pretrain_run)
+    choices = Choices(
+        val_fraction, test_fraction, seed, labels_per_class, label_fraction, label_seed, pretrain_run, evaluate
+    )
     chosen = choices.as_dict()  # a wrong pretrain_run fails before any work
     output = Path(output_dir).expanduser().absolute()
     workers = default_workers() if num_workers is None else num_workers
     if resume and (output / "manifest.json").exists():
-        return _resume(output, settings, chosen, workers, progress)
-    table = read_labels(dataset_dir, CLASSIFICATION)
+        return _resume(output, settings, chosen, workers, progress, () if data_from is None else SPLIT_CHOICES)
+    table = read_labels(dataset_dir, CLASSIFICATION, output_dir=output, evaluate=evaluate)
     if data_from is None:
         data, found, images = _prepare(table, output, settings, choices, workers, progress, report)
     else:
         data = load_labelled(data_from)
         _refuse_other(data, settings, table)
         found, images = read_found(data_from), read_index(data.folder.parent)
+        refuse_other_labels(data, table, images)
+        chosen |= {name: value for name, value in read_choices(data_from).items() if name in SPLIT_CHOICES}
     digests = read_digests(data.folder, data.records)
     return finish(output, data, table, images, choices, chosen, found, digests, report)
 
@@ -134,6 +146,12 @@ def _prepare(
         labelled[image.id] = {**record, "label": label}
         is_file = image.kind != "dicom"
         units.append(Unit(image.id, image.patient, image.series, row.labels, row.split, record["content"], is_file))
+    contrary = set(contradictions(labelled))
+    excluded = [*excluded, *(Excluded(one, OTHER_LABEL) for one in labelled if one in contrary)]
+    if len(contrary) == len(labelled):
+        raise DataError("Every image occurs again with another label; correct the labels.")
+    images = [image for image in images if image.id not in contrary]
+    units = [unit for unit in units if unit.id not in contrary]
     labelled, split_by = split_records(labelled, units, choices)
     data = LabelledData(
         CLASSIFICATION,
@@ -162,13 +180,18 @@ def _refuse_other(data: LabelledData, settings: PrepareSettings, table: LabelTab
 
 
 def _resume(
-    output: Path, settings: PrepareSettings, chosen: dict[str, Any], workers: int, progress: bool
+    output: Path,
+    settings: PrepareSettings,
+    chosen: dict[str, Any],
+    workers: int,
+    progress: bool,
+    taken: Sequence[str] = (),
 ) -> LabelledData:
     data = load_labelled(output)
     if data.settings is None:
         raise RunFolderError("The run in output_dir is one of segmentation; start a new run in another folder.")
     check_settings(data.settings, settings)
-    refuse_change(read_choices(output), chosen)
+    refuse_change(read_choices(output), chosen, taken)
     lost = [one for one, record in data.records.items() if not _whole(data.folder / f"{one}.npy", record["bytes"])]
     restore_arrays(lost, data.folder.parent.parent, settings, workers, progress)
     return data

@@ -4,32 +4,44 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from monai_mixssl.data.labels.table import CLASSIFICATION, LabelRow, LabelTable, class_order, split_name
+from monai_mixssl.data.labels.table import CLASSIFICATION, LabelRow, LabelTable, class_order, listed_path, split_name
 from monai_mixssl.errors import DataError
 
 __all__ = ["read_csv_labels"]
 
 _COLUMNS = {
-    "path": ("path", "image", "file", "filename"),
+    "path": ("path", "image", "file", "filename", "file_name", "file_path", "image_path"),
     "label": ("label", "class", "labels", "mask"),
-    "patient": ("patient", "patient_id", "patientid"),
-    "split": ("split",),
+    "patient": (
+        "patient",
+        "patient_id",
+        "patientid",
+        "subject",
+        "subject_id",
+        "subjectid",
+        "case",
+        "case_id",
+        "caseid",
+    ),
+    "split": ("split", "set"),
 }
-_SEVERAL = re.compile(r"[;|]")  # what stands between several labels in one cell
+_NEAR = {"patient": ("patient", "subject"), "split": ("split",)}  # what a misspelt name of a column holds
+_ABOUT = re.compile(r"age|sex|gender|weight|height|size|position|orientation|comments?")  # patient_age is no patient
+_NO_CLASS = ("sex", "gender", "age")
+_SEVERAL = ";"  # what stands between several labels in one cell
 
 
 def read_csv_labels(file: Path, task: str, root: Path | None = None) -> LabelTable:
     """Reads a CSV file with a header.
 
-    Columns `path` and `label` are needed, `patient` and `split` are optional. Paths count from the folder of the CSV
-    file. For classification, several labels in a cell are separated by `;` or `|`; or, without a column `label`, every
-    further column is a class and holds 0 or 1. Both mean that several labels may hold at once. For segmentation,
-    `label` is the path of the mask.
+    Columns `path` and `label` are needed, `patient` and `split` are optional; other columns are named in the table's
+    notes. Paths count from the folder of the CSV file. For classification, several labels in a cell are separated by
+    `;` (a cell of `;` alone: none of the classes); or, without a column `label`, every further column is a class and
+    holds 0 or 1. Both mean that several labels may hold at once. For segmentation, `label` is the path of the mask.
 
     Args:
         file: the CSV file.
@@ -37,10 +49,12 @@ def read_csv_labels(file: Path, task: str, root: Path | None = None) -> LabelTab
         root: folder all of whose images are to be looked at; None: only what the file names is.
 
     Raises:
-        DataError: it cannot be read, lacks a column, names a file twice or holds a value that cannot be.
+        DataError: it cannot be read, lacks a column, names a file twice or holds a value that cannot be; or a column
+            may be meant for patient or split and is called otherwise.
     """
     header, lines = _read(file)
     columns = {name: _find(header, names) for name, names in _COLUMNS.items()}
+    _refuse_near_misses(header, columns)
     if columns["path"] is None:
         raise DataError("The CSV of labels has no column path; its first line must name the columns path and label.")
     path_column = columns["path"]
@@ -62,7 +76,7 @@ def read_csv_labels(file: Path, task: str, root: Path | None = None) -> LabelTab
         if not line[path_column].strip():
             problems.append((file, "line of the list without a path"))
             continue
-        path = Path(os.path.abspath(file.parent / Path(line[path_column].strip()).expanduser()))
+        path = listed_path(file, line[path_column].strip())
         patient, split = cell(line, "patient"), split_name(cell(line, "split"))
         if task == CLASSIFICATION:
             own = names[number]
@@ -73,8 +87,7 @@ def read_csv_labels(file: Path, task: str, root: Path | None = None) -> LabelTab
         elif not cell(line, "label"):
             problems.append((path, "no mask in the list"))
         else:
-            mask = Path(os.path.abspath(file.parent / Path(cell(line, "label")).expanduser()))
-            rows.append(LabelRow(path, (), mask, patient, split))
+            rows.append(LabelRow(path, (), listed_path(file, cell(line, "label")), patient, split))
     twice = len(rows) - len({row.path for row in rows})
     if twice:
         raise DataError(
@@ -82,7 +95,8 @@ def read_csv_labels(file: Path, task: str, root: Path | None = None) -> LabelTab
             "(several labels of one image are separated by ; in its cell)."
         )
     roots = [root] if root else [row.path for row in rows]
-    return LabelTable(task, "csv", rows, classes, multi_label, roots, [file], problems)
+    notes = _notes(header, columns, task, classes)
+    return LabelTable(task, "csv", rows, classes, multi_label, roots, [file], problems, notes=notes)
 
 
 def _read(file: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -112,8 +126,40 @@ def _read(file: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def _find(header: Sequence[str], names: Sequence[str]) -> str | None:
-    lower = {column.lower(): column for column in reversed(header)}
-    return next((lower[name] for name in names if name in lower), None)
+    known = {_plain(column): column for column in reversed(header)}
+    return next((known[name] for name in names if name in known), None)
+
+
+def _plain(column: str) -> str:
+    return re.sub(r"[\s_.-]+", "_", column.strip().lower())
+
+
+def _refuse_near_misses(header: Sequence[str], columns: Mapping[str, str | None]) -> None:
+    for name, words in _NEAR.items():
+        near = [
+            column for column in header if column not in columns.values() and any(w in _plain(column) for w in words)
+        ]
+        near = [column for column in near if not _ABOUT.fullmatch(_plain(column).rpartition("_")[2])]
+        if columns[name] is None and near:
+            raise DataError(
+                f"The CSV of labels has no column {name}, but a column {near[0]!r}; call it {name} if it is meant, or "
+                "take it away."
+            )
+
+
+def _notes(header: Sequence[str], columns: Mapping[str, str | None], task: str, classes: Sequence[str]) -> list[str]:
+    """Returns what the user should know of how the columns were understood."""
+    notes = []
+    further = [column for column in header if column not in columns.values()]
+    if task == CLASSIFICATION and columns["label"] is None:
+        notes.append(f"The list of labels has no column label; its columns {', '.join(classes)} are taken as classes.")
+        further = [column for column in further if column not in classes]
+    if further:
+        names = ", ".join(repr(column) for column in further)
+        notes.append(f"Columns of the list of labels that are not used: {names}.")
+    if any("|" in name for name in classes):
+        notes.append("Class names hold |, which is taken as part of the name; several labels are separated by ; alone.")
+    return notes
 
 
 def _classes(
@@ -123,12 +169,22 @@ def _classes(
     column = columns["label"]
     if column is not None:
         cells = [line[column].strip() for line in lines]
-        multi_label = any(_SEVERAL.search(cell) for cell in cells)
+        multi_label = any(_SEVERAL in cell for cell in cells)
         if multi_label:
-            several = [[part.strip() for part in _SEVERAL.split(cell) if part.strip()] for cell in cells]
-            return list(several), class_order(name for own in several for name in own), True
+            several = [[part.strip() for part in cell.split(_SEVERAL) if part.strip()] for cell in cells]
+            all_names = class_order(name for own in several for name in own)
+            # an empty cell says nothing; that no class holds is said by ;
+            return [own if cell else None for own, cell in zip(several, cells, strict=True)], all_names, True
         return [[cell] if cell else None for cell in cells], class_order(cell for cell in cells if cell), False
-    classes = [name for name in header if name not in columns.values()]
+    further = [name for name in header if name not in columns.values()]
+    # spreadsheets and pandas leave columns of row numbers without a name
+    classes = [name for name in further if name and not _plain(name).startswith("unnamed:")]
+    people = [name for name in classes if _plain(name) in _NO_CLASS]
+    if people:
+        raise DataError(
+            f"The CSV of labels has no column label, so every further column would be a class, and {people[0]!r} "
+            "hardly is one; name the column of the labels label, or take this column away."
+        )
     if not classes:
         raise DataError(
             "The CSV of labels has no column label, and no column for each class with 0 or 1; it needs either."

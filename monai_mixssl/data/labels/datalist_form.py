@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_mixssl.data.labels.table import CLASSIFICATION, LabelRow, LabelTable, class_order
+from monai_mixssl.data.labels.table import CLASSIFICATION, LabelRow, LabelTable, class_order, listed_path
 from monai_mixssl.errors import DataError
 
 __all__ = ["named_values", "read_datalist_labels"]
@@ -35,11 +35,12 @@ def read_datalist_labels(file: Path, task: str, form: str = "datalist") -> Label
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"The datalist JSON cannot be read ({type(error).__name__}); check its syntax.") from None
     lists = {"training": content} if isinstance(content, list) else content
     lists = {_KEYS[key]: lists[key] for key in _KEYS if isinstance(lists, dict) and key in lists}
-    if not any(isinstance(entries, list) and entries for entries in lists.values()):
+    lists = {key: entries for key, entries in lists.items() if entries is not None}
+    if not any(lists.values()) or not all(isinstance(entries, list) for entries in lists.values()):
         raise DataError(
             'The datalist JSON must be a list, or hold lists under "training", "validation" and "test", of '
             '{"image": path, "label": …} entries.'
@@ -53,7 +54,7 @@ def read_datalist_labels(file: Path, task: str, form: str = "datalist") -> Label
         image = image[0] if isinstance(image, list) and len(image) == 1 else image
         if not isinstance(image, str):
             raise DataError('An entry of the datalist JSON has no path under "image"; each needs one, a single one.')
-        path = _absolute(file, image)
+        path = listed_path(file, image)
         if not isinstance(entry, dict) or entry.get("label") is None:  # such as the test list of a challenge
             problems.append((path, "image without a label"))
         else:
@@ -74,7 +75,7 @@ def read_datalist_labels(file: Path, task: str, form: str = "datalist") -> Label
             label = label[0] if isinstance(label, list) and len(label) == 1 else label
             if not isinstance(label, str):
                 raise DataError('An entry of the datalist JSON has no path of a mask under "label"; each needs one.')
-            rows.append(LabelRow(path, (), _absolute(file, label), patient, split))
+            rows.append(LabelRow(path, (), listed_path(file, label), patient, split))
         table = LabelTable(task, form, rows, list(names.values()), values=list(names))
     twice = len(rows) - len({row.path for row in rows})
     if twice:
@@ -103,12 +104,10 @@ def named_values(content: Mapping[str, Any]) -> dict[int, str]:
         ) from None
 
 
-def _absolute(file: Path, path: str) -> Path:
-    return Path(os.path.abspath(file.parent / Path(path).expanduser()))
-
-
 def _classes(labels: list[Any], names: Mapping[int, str]) -> tuple[list[str], bool, list[tuple[int, ...]]]:
     """Returns class names, whether several may hold, and the class numbers of each label."""
+    if any(not isinstance(one, str | int) for label in labels for one in _listed(label)):
+        raise DataError("A label of the datalist JSON is neither a class name nor a class number; use one of them.")
     multi_label = any(isinstance(label, list) for label in labels)
     if multi_label and all(isinstance(label, list) and set(label) <= {0, 1} for label in labels):
         widths = {len(label) for label in labels}
@@ -116,9 +115,7 @@ def _classes(labels: list[Any], names: Mapping[int, str]) -> tuple[list[str], bo
             raise DataError("The labels of the datalist JSON are lists of different lengths; give one number a class.")
         classes = list(names.values()) or [str(number) for number in range(widths.pop())]
         return classes, True, [tuple(n for n, value in enumerate(label) if value) for label in labels]
-    if any(isinstance(one, (dict, float)) for label in labels for one in _listed(label)):
-        raise DataError("A label of the datalist JSON is neither a class name nor a class number; use one of them.")
-    texts = [[names.get(one, str(one)) if isinstance(one, int) else str(one) for one in _listed(x)] for x in labels]
+    texts = [[_name(one, names) for one in _listed(label)] for label in labels]
     there = [text for own in texts for text in own]
     classes = list(names.values()) if names else class_order(there)
     unknown = sorted(set(there) - set(classes))
@@ -128,6 +125,15 @@ def _classes(labels: list[Any], names: Mapping[int, str]) -> tuple[list[str], bo
             "correct it."
         )
     return classes, multi_label, [tuple(sorted({classes.index(text) for text in own})) for own in texts]
+
+
+def _name(label: str | int, names: Mapping[int, str]) -> str:
+    """Returns the name of a class, given by name, by number, or by its number as text."""
+    if isinstance(label, str):
+        label = label.strip()
+        if label in names.values() or not re.fullmatch(r"-?[0-9]+", label):
+            return label
+    return names.get(int(label), str(label))
 
 
 def _listed(label: Any) -> list[Any]:

@@ -30,7 +30,7 @@ def read_decathlon(root: Path) -> LabelTable:
     if description.is_file():
         try:
             names = named_values(json.loads(description.read_text(encoding="utf-8")))
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise DataError(f"dataset.json cannot be read ({type(error).__name__}); check its syntax.") from None
     rows: list[LabelRow] = []
     problems: list[tuple[Path, str]] = []

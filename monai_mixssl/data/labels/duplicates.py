@@ -7,7 +7,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["count_duplicates", "describe_duplicates"]
+__all__ = ["contradictions", "count_duplicates", "describe_duplicates"]
+
+
+def contradictions(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns the ids of images whose content occurs with another label, too: nobody can tell which one is right."""
+    labels: dict[str, set[str]] = defaultdict(set)
+    for record in records.values():
+        labels[record["content"]].add(str(record["label"]))
+    return [one for one, record in records.items() if len(labels[record["content"]]) > 1]
 
 
 def count_duplicates(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -15,8 +23,7 @@ def count_duplicates(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
     Returns:
         "duplicates": images that are copies of another (of three alike: two); "duplicates_across_splits": contents that
-        occur in more than one split; "test_duplicates": test images whose content occurs in training or validation;
-        "duplicates_of_other_label": contents that occur with different labels.
+        occur in more than one split; "test_duplicates": test images whose content occurs in training or validation.
     """
     alike: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for record in records:
@@ -27,7 +34,6 @@ def count_duplicates(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
         "duplicates": sum(len(same) - 1 for same in several),
         "duplicates_across_splits": len(across),
         "test_duplicates": sum(record["split"] == "test" for same in across for record in same),
-        "duplicates_of_other_label": sum(len({str(record.get("label")) for record in same}) > 1 for same in several),
     }
 
 
@@ -40,6 +46,4 @@ def describe_duplicates(counts: Mapping[str, int]) -> str:
         text += f"; {counts['duplicates_across_splits']} images occur in more than one split"
         if counts["test_duplicates"]:
             text += f", and {counts['test_duplicates']} test images are known from training or validation"
-    if counts["duplicates_of_other_label"]:
-        text += f"; {counts['duplicates_of_other_label']} images occur with different labels"
     return text + "."

@@ -52,20 +52,25 @@ def check_leakage(
     groups = {image["group"] for image in manifest["images"]}
     contents = {image["content"] for image in manifest["images"] if "content" in image}
     without_content = sum("content" not in image for image in manifest["images"])
-    all_names = set().union(*names.values()) if names else set()
-    # a single name for everything is what anonymising leaves, and tells no patients apart
-    anonymous = len(all_names) == 1 and len(records) > 1
+    own_names = [names.get(image_id, set()) for image_id in records]
+    all_names = set().union(*own_names)
+    unnamed = sum(not own for own in own_names)
+    pretraining_patients = _patients(Path(pretrain_run).expanduser(), {image["id"] for image in manifest["images"]})
+    several = len(groups if pretraining_patients is None else set(pretraining_patients) - {""}) > 1
+    # a single name for everything is what anonymising leaves, and tells no patients apart; but where the pretraining
+    # has this name among others, it is a patient's
+    anonymous = len(all_names) == 1 and not unnamed and len(records) > 1
+    if anonymous and several:
+        anonymous = short_id(salt, "patient", *all_names) not in groups
     patients: dict[str, set[str]] = {split: set() for split in SPLITS}
     images: dict[str, set[str]] = {split: set() for split in SPLITS}
-    unnamed = 0
     for image_id, record in records.items():
         hashed = {short_id(salt, "patient", name) for name in names.get(image_id, ())}
-        unnamed += not hashed
         if not anonymous:
             patients[record["split"]] |= {record["group"]} if hashed & groups else set()
         if image_id in digests and content_id(salt, digests[image_id]) in contents:
             images[record["split"]].add(image_id)
-    without_patient = _without_patient(Path(pretrain_run).expanduser(), {image["id"] for image in manifest["images"]})
+    without_patient = None if pretraining_patients is None else pretraining_patients.count("")
     compared = bool(all_names) and not anonymous and without_patient != len(manifest["images"])
     result: dict[str, Any] = {
         "checked": compared or without_content < len(manifest["images"]),
@@ -113,11 +118,11 @@ def _pretraining(pretrain_run: str | os.PathLike[str]) -> tuple[dict[str, Any], 
     return manifest, salt
 
 
-def _without_patient(folder: Path, used: set[str]) -> int | None:
-    """Returns how many pretraining images name no patient; None where the run's index is gone."""
+def _patients(folder: Path, used: set[str]) -> list[str] | None:
+    """Returns the hashed patient of each pretraining image, "" where it names none; None where the index is gone."""
     try:
         index = json.loads((folder / "private" / "index.json").read_text())
-        return sum(not image["patient"] for image in index if image["id"] in used)
+        return [str(image["patient"] or "") for image in index if image["id"] in used]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -148,8 +153,9 @@ def _message(result: Mapping[str, Any], anonymous: bool, total: int) -> str:
         f"with {split}: {result['patients_shared'][split]} patients, {result['images_shared'][split]} images"
         for split in ("training", "validation")
     )
+    checked = "leakage checked" if result["patients_compared"] else "leakage partly checked, by contents alone,"
     text = (
-        f"leakage checked against {result['pretraining_images']} pretraining images: {' and '.join(what)} among them "
+        f"{checked} against {result['pretraining_images']} pretraining images: {' and '.join(what)} among them "
         f"(shared {shared})."
     )
     if anonymous:

@@ -102,9 +102,9 @@ def load_labelled(output_dir: str | os.PathLike[str]) -> LabelledData:
     return data
 
 
-def read_choices(output: Path) -> dict[str, Any]:
+def read_choices(output: str | os.PathLike[str]) -> dict[str, Any]:
     """Returns how the data of a run were split and thinned, once `load_labelled` has read its folder."""
-    choices: dict[str, Any] = json.loads((output / "manifest.json").read_text())["split"]
+    choices: dict[str, Any] = json.loads((Path(output).expanduser() / "manifest.json").read_text())["split"]
     choices.pop("by")
     return choices
 

@@ -17,7 +17,7 @@ from monai_mixssl.data.atomic import write_atomically
 from monai_mixssl.data.labels.table import CLASSIFICATION, LabelRow, LabelTable
 from monai_mixssl.errors import DataError
 
-__all__ = ["read_npz_labels", "write_npz_images"]
+__all__ = ["read_npz_labels", "unpacked_rows", "write_npz_images"]
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -79,8 +79,8 @@ def write_npz_images(table: LabelTable, folder: Path, *, progress: bool = True) 
     Raises:
         RunFolderError: the disk is full.
     """
-    status = table.own_files[0].stat()
-    folder = folder / f"{status.st_size}-{status.st_mtime_ns}"  # of another file: another folder
+    unpacked = unpacked_rows(table, folder)
+    folder = unpacked.roots[0]
     folder.mkdir(parents=True, exist_ok=True)
     position = dict.fromkeys(table.arrays or {}, 0)
     for row in tqdm(table.rows, "unpacking", disable=not progress, unit="image"):
@@ -88,26 +88,44 @@ def write_npz_images(table: LabelTable, folder: Path, *, progress: bool = True) 
         image = (table.arrays or {})[name][position[name]]
         position[name] += 1
         _write(folder / row.path.name, image)
+    return unpacked
+
+
+def unpacked_rows(table: LabelTable, folder: Path) -> LabelTable:
+    """Returns the table with the paths that `write_npz_images` writes to; the same table where it is of files."""
+    if table.arrays is None:
+        return table
+    status = table.own_files[0].stat()
+    folder = folder / f"{status.st_size}-{status.st_mtime_ns}"  # of another file: another folder
     rows = [replace(row, path=folder / row.path.name) for row in table.rows]
     return replace(table, rows=rows, roots=[folder])
 
 
 def _load(file: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(file, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
+        loaded = np.load(file, allow_pickle=False)
+        if not isinstance(loaded, np.ndarray):
+            with loaded as content:
+                return {name: content[name] for name in content.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"The .npz file cannot be read ({type(error).__name__}); fetch or save it again.") from None
+    # what np.save wrote, under another ending
+    raise DataError("The .npz file holds a single array without a name; save images and labels by np.savez.")
 
 
 def _labels(array: np.ndarray) -> np.ndarray:
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or not array.size:
         raise DataError("The labels of the .npz file must be (N, 1) class numbers or (N, classes) of 0 and 1.")
-    whole: Any = np.asarray(array, dtype=float)
+    try:
+        whole: Any = np.asarray(array, dtype=float)
+    except (TypeError, ValueError):
+        raise DataError(
+            "The labels of the .npz file are texts; give class numbers from 0, and their names in an array classes."
+        ) from None
     if array.shape[1] > 1 and not np.isin(whole, (0, 1)).all():
         raise DataError("The labels of the .npz file have several columns and hold something other than 0 and 1.")
-    if not np.array_equal(whole, whole.round()) or whole.min() < 0:
+    if not np.isfinite(whole).all() or not np.array_equal(whole, whole.round()) or whole.min() < 0:
         raise DataError("The labels of the .npz file are not all class numbers from 0; number the classes from 0.")
     return whole.astype(int)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from monai_mixssl.data.labels.class_folders import read_class_folders
@@ -17,7 +18,13 @@ from monai_mixssl.errors import ConfigError, DataError
 __all__ = ["read_labels"]
 
 
-def read_labels(dataset_dir: str | os.PathLike[str], task: str) -> LabelTable:
+def read_labels(
+    dataset_dir: str | os.PathLike[str],
+    task: str,
+    *,
+    output_dir: str | os.PathLike[str] | None = None,
+    evaluate: bool = False,
+) -> LabelTable:
     """Reads the labels of a data set, without looking at its images.
 
     Args:
@@ -25,12 +32,14 @@ def read_labels(dataset_dir: str | os.PathLike[str], task: str) -> LabelTable:
             MONAI datalist JSON or a MedMNIST `.npz` file; for segmentation a Decathlon folder (`imagesTr`,
             `labelsTr`), a folder with `labels.csv`, a CSV file or a datalist JSON.
         task: "classification" or "segmentation".
+        output_dir: where the results go; must not lie among folders of classes.
+        evaluate: nothing is to be learned: all images are the test, whatever splits are named, and one class will do.
 
     Returns:
         One row for each labelled path.
 
     Raises:
-        ConfigError: another task.
+        ConfigError: another task, or `output_dir` lies among folders of classes.
         DataError: nothing there, not one of these forms, or a mistake in it.
     """
     if task not in (CLASSIFICATION, SEGMENTATION):
@@ -38,7 +47,10 @@ def read_labels(dataset_dir: str | os.PathLike[str], task: str) -> LabelTable:
     path = Path(os.path.abspath(Path(dataset_dir).expanduser()))
     if not path.exists():
         raise DataError("There is no such file or folder as dataset_dir names; check the spelling.")
-    return _read_file(path, task) if path.is_file() else _read_folder(path, task)
+    table = _read_file(path, task) if path.is_file() else _read_folder(path, task, output_dir, evaluate)
+    if evaluate:
+        table.rows = [replace(row, split="test") for row in table.rows]
+    return table
 
 
 def _read_file(path: Path, task: str) -> LabelTable:
@@ -53,7 +65,7 @@ def _read_file(path: Path, task: str) -> LabelTable:
     raise DataError(f"dataset_dir is a file, but no {forms} file; give one of these, or a folder.")
 
 
-def _read_folder(path: Path, task: str) -> LabelTable:
+def _read_folder(path: Path, task: str, output_dir: str | os.PathLike[str] | None, evaluate: bool) -> LabelTable:
     if (path / "labels.csv").is_file():
         return read_csv_labels(path / "labels.csv", task, path if task == CLASSIFICATION else None)
     decathlon = (path / "imagesTr").is_dir() and (path / "labelsTr").is_dir()
@@ -69,4 +81,8 @@ def _read_folder(path: Path, task: str) -> LabelTable:
         )
     if decathlon:
         raise DataError("dataset_dir holds masks (labelsTr), which are labels for segmentation, not classification.")
-    return read_class_folders(path)
+    if output_dir is not None and Path(output_dir).expanduser().resolve().is_relative_to(path.resolve()):
+        raise ConfigError(
+            "output_dir lies within dataset_dir, where every folder is a class; give an output_dir outside of it."
+        )
+    return read_class_folders(path, evaluate=evaluate)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from monai_mixssl.data.atomic import write_json
 from monai_mixssl.data.content import content_id
 from monai_mixssl.data.labels.assign import scan_labelled
 from monai_mixssl.data.labels.build import finish, split_records
-from monai_mixssl.data.labels.choices import Choices, refuse_change
+from monai_mixssl.data.labels.choices import SPLIT_CHOICES, Choices, refuse_change
 from monai_mixssl.data.labels.labelled_data import LabelledData
 from monai_mixssl.data.labels.manifest import DIGESTS, load_labelled, read_choices, read_found, read_index
 from monai_mixssl.data.labels.pairs import check_pairs, mask_classes
 from monai_mixssl.data.labels.read import read_labels
 from monai_mixssl.data.labels.split import Unit
 from monai_mixssl.data.labels.table import SEGMENTATION, LabelTable
+from monai_mixssl.data.labels.taken_over import refuse_other_labels
 from monai_mixssl.data.manifest import write_excluded
 from monai_mixssl.data.prepare import default_workers
 from monai_mixssl.data.prepared_data import write_index
@@ -48,6 +49,7 @@ def segmentation_data(
     num_workers: int | None = None,
     progress: bool = True,
     resume: bool = False,
+    evaluate: bool = False,
     report: Callable[[str], Any] = print,
 ) -> LabelledData:
     """Pairs images with their masks, checks each pair, splits them and writes the manifest. Images stay where they are.
@@ -59,7 +61,7 @@ def segmentation_data(
         val_fraction, test_fraction, seed: see `classification_data`.
         labels_per_class: use the masks of so many patients (files) in training, whatever they show; None: of all.
         label_fraction: or of this share of them.
-        label_seed, pretrain_run, data_from, num_workers, progress, resume, report: see `classification_data`.
+        label_seed, pretrain_run, data_from, num_workers, progress, resume, evaluate, report: see `classification_data`.
 
     Raises:
         ConfigError: a setting is out of its range.
@@ -69,23 +71,27 @@ def segmentation_data(
     if spatial_dims not in (2, 3):
         raise ConfigError(f"spatial_dims is {spatial_dims!r}; use 2 or 3.")
     label_seed = seed if label_seed is None else label_seed
-    choices = Choices(val_fraction, test_fraction, seed, labels_per_class, label_fraction, label_seed, pretrain_run)
+    choices = Choices(
+        val_fraction, test_fraction, seed, labels_per_class, label_fraction, label_seed, pretrain_run, evaluate
+    )
     chosen = {**choices.as_dict(), "spatial_dims": spatial_dims}
     output = Path(output_dir).expanduser().absolute()
     if resume and (output / "manifest.json").exists():
-        return _resume(output, chosen)
-    table = read_labels(dataset_dir, SEGMENTATION)
+        return _resume(output, chosen, () if data_from is None else SPLIT_CHOICES)
+    table = read_labels(dataset_dir, SEGMENTATION, evaluate=evaluate)
     if data_from is None:
         workers = default_workers() if num_workers is None else num_workers
         data, found, images = _check(table, output, spatial_dims, choices, workers, progress, report)
     else:
         data = load_labelled(data_from)
-        before = read_choices(Path(data_from).expanduser())
+        before = read_choices(data_from)
         if data.task != SEGMENTATION or before.get("spatial_dims") != spatial_dims:
             raise RunFolderError(
                 f"The run in data_from is not one of segmentation in {spatial_dims}D; give one, or leave it out."
             )
         found, images = read_found(data_from), read_index(data.folder.parent)
+        refuse_other_labels(data, table, images)
+        chosen |= {name: before[name] for name in SPLIT_CHOICES}
     digests = json.loads((data.folder.parent / DIGESTS).read_text())
     return finish(output, data, table, images, choices, chosen, found, digests, report)
 
@@ -146,11 +152,11 @@ def _check(
     return data, found_counts(found.images), images
 
 
-def _resume(output: Path, chosen: dict[str, Any]) -> LabelledData:
+def _resume(output: Path, chosen: dict[str, Any], taken: Sequence[str]) -> LabelledData:
     data = load_labelled(output)
     if data.task != SEGMENTATION:
         raise RunFolderError("The run in output_dir is not one of segmentation; start a new run in another folder.")
-    refuse_change(read_choices(output), chosen)
+    refuse_change(read_choices(output), chosen, taken)
     gone = sum(not os.path.exists(path) for pair in data.paths.values() for path in pair)
     if gone:
         raise RunFolderError(

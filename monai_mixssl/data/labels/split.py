@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from monai_mixssl.data.labels.table import SPLITS
 from monai_mixssl.errors import ConfigError, DataError
 
 __all__ = ["Unit", "check_fractions", "draw_splits"]
@@ -57,7 +58,8 @@ def draw_splits(
     What the list says stands; a split that it does not name is drawn from what it calls training or says nothing of.
     Whole patients are drawn (series or files where none is named, or all name the same one), with every image of the
     same content, and in each class the same share as near as whole patients allow; a class that has a single patient
-    stays in training. The draw depends on the seed and the order of the images, not on their ids.
+    stays in training. What the list does not name follows a given copy: test before validation before training. The
+    draw depends on the seed and the order of the images, not on their ids.
 
     Args:
         units: the images, in the order of the scan.
@@ -106,7 +108,12 @@ def draw_splits(
     for split, share in to_draw:
         held_out = _hold_out([[one for one in s if one not in drawn] for s in strata], weights, share * total)
         drawn |= dict.fromkeys(held_out, split)
-    splits = {one: drawn.get(together[group]) or fixed[group] or "training" for one, group in group_of.items()}
+    # what the list does not name follows its copies: what is in the test must not be trained on
+    copies = {one: next((s for s in reversed(SPLITS) if s in given_together[one]), "") for one in given_together}
+    splits = {
+        one: drawn.get(together[group]) or fixed[group] or copies[together[group]] or "training"
+        for one, group in group_of.items()
+    }
     return splits, by if to_draw or not named else f"given, {by}"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from monai_mixssl.data.labels.split import Unit
 from monai_mixssl.errors import ConfigError
 
-__all__ = ["check_subset", "label_subset"]
+__all__ = ["check_subset", "describe_shortage", "label_subset"]
 
 
 def check_subset(labels_per_class: int | None, label_fraction: float | None) -> None:
@@ -71,3 +71,31 @@ def label_subset(
         for number in order[: max(1, count)]:
             used.update(by_group[names[number]])
     return used
+
+
+def describe_shortage(
+    training: Sequence[Unit], groups: dict[str, str], labels_per_class: int | None, classes: Sequence[str]
+) -> list[str]:
+    """Returns a sentence for each class that has fewer patients (series, files) than are asked for.
+
+    Args:
+        training, groups, labels_per_class: see `label_subset`.
+        classes: names of the classes; empty in segmentation.
+    """
+    if labels_per_class is None:
+        return []
+    members: dict[int, set[str]] = {number: set() for number in range(len(classes))}
+    for unit in training:
+        for label in unit.labels or (-1,):
+            members.setdefault(label, set()).add(groups[unit.id])
+    return [
+        f"{_named(label, classes)} has only {len(own)} of the {labels_per_class} asked for in training."
+        for label, own in sorted(members.items())
+        if len(own) < labels_per_class
+    ]
+
+
+def _named(label: int, classes: Sequence[str]) -> str:
+    if label >= 0:
+        return f"Class {classes[label]!r}"
+    return "What shows no class" if classes else "The data set"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +14,16 @@ import numpy as np
 
 from monai_mixssl.errors import DataError
 
-__all__ = ["CLASSIFICATION", "SEGMENTATION", "SPLITS", "LabelRow", "LabelTable", "class_order", "split_name"]
+__all__ = [
+    "CLASSIFICATION",
+    "SEGMENTATION",
+    "SPLITS",
+    "LabelRow",
+    "LabelTable",
+    "class_order",
+    "listed_path",
+    "split_name",
+]
 
 CLASSIFICATION, SEGMENTATION = "classification", "segmentation"
 SPLITS = ("training", "validation", "test")
@@ -58,6 +69,7 @@ class LabelTable:
         problems: (path, reason) of what the list names and cannot be used.
         arrays: images in memory (MedMNIST) by split; the rows name the files that they are yet to be written to.
         values: for segmentation, the value in the masks of each of `classes`.
+        notes: what the user should know of how the list was understood; for the console alone.
     """
 
     task: str
@@ -70,6 +82,7 @@ class LabelTable:
     problems: list[tuple[Path, str]] = field(default_factory=list, repr=False)
     arrays: Mapping[str, np.ndarray] | None = field(default=None, repr=False)
     values: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def split_name(text: str) -> str:
@@ -85,6 +98,14 @@ def split_name(text: str) -> str:
             "use these, or leave the cell empty."
         )
     return _SPLIT_NAMES.get(name, "")
+
+
+def listed_path(file: Path, text: str) -> Path:
+    """Returns a path that a list names: absolute, or from the folder of the list, or with ~ for the home folder."""
+    path = Path(text)
+    with contextlib.suppress(RuntimeError):  # ~someone who has no home here: a file of that name, then
+        path = path.expanduser()
+    return Path(os.path.abspath(file.parent / path))
 
 
 def class_order(names: Iterable[str]) -> list[str]:

@@ -65,7 +65,7 @@ def test_folders_may_be_split_already(tmp_path):
 
 @pytest.mark.parametrize(
     ("header", "cells"),
-    [("path,label", ["a;b", "b", "", "a|c"]), ("path,a,b,c", [(1, 1, 0), (0, 1, ""), (0, 0, 0), ("1.0", 0, 1)])],
+    [("path,label", ["a;b", "b", ";", "a; c"]), ("path,a,b,c", [(1, 1, 0), (0, 1, ""), (0, 0, 0), ("1.0", 0, 1)])],
 )
 def test_several_labels_of_an_image(tmp_path, header, cells):
     write_pictures(tmp_path / "set", 12)
@@ -170,7 +170,10 @@ def test_a_datalist_of_masks_may_name_its_values(tmp_path, labels):
 
 BAD_LISTS = {
     "name,label\na.png,x\n": "no column path",
-    "path,age\na.png,63\n": "no column label, and its column 'age' holds something other than 0 and 1",
+    "path,score\na.png,63\n": "no column label, and its column 'score' holds something other than 0 and 1",
+    "path,Sex\na.png,1\n": "no column label, so .* and 'Sex' hardly is one",
+    "path,label,Patient No\na.png,x,1\n": "no column patient, but a column 'Patient No'",
+    "path,label,data-split\na.png,x,1\n": "no column split, but a column 'data-split'",
     "path,patient\na.png,p\n": "no column label, and no column for each class",
     "path,label\n": "is empty",
     "path,label\na.png,x,y\n": "1 lines of the CSV of labels have another number of cells",
@@ -197,6 +200,10 @@ BAD_DATALISTS = {
     '[{"image": "a.png", "label": [0, 1]}, {"image": "b.png", "label": [1]}]': "lists of different lengths",
     '{"labels": {"0": "no"}, "training": [{"image": "a", "label": 7}]}': "label '7', which is not among its",
     '[{"image": "a.png", "label": 1}, {"image": "a.png", "label": 0}]': "names 1 images again",
+    '[{"image": "a.png", "label": [[0], [1]]}]': "neither a class name nor a class number",
+    '[{"image": "a.png", "label": [{"x": 1}]}]': "neither a class name nor a class number",
+    '{"training": [{"image": "a", "label": 1}], "test": 5}': "must be a list, or hold lists",
+    "[" * 200_000: "cannot be read",
 }  # fmt: skip
 
 
@@ -213,6 +220,8 @@ BAD_ARRAYS = [
     ({"train_images": IMAGES}, "no array train_labels"),
     ({"train_images": IMAGES, "train_labels": np.zeros((3, 1))}, "do not fit each other"),
     ({"train_images": IMAGES, "train_labels": np.full((2, 1), 0.5)}, "not all class numbers"),
+    ({"train_images": IMAGES, "train_labels": np.full((2, 1), np.inf)}, "not all class numbers"),
+    ({"train_images": IMAGES, "train_labels": np.array(["cat", "dog"])}, "are texts"),
     ({"train_images": IMAGES, "train_labels": np.full((2, 3), 2)}, "something other than 0 and 1"),
     ({"train_images": IMAGES, "train_labels": np.array([[0], [5]]), "classes": np.array(["a", "b"])}, "label .* is 5"),
 ]
@@ -237,7 +246,7 @@ def test_an_npz_file_of_objects_is_not_unpickled(tmp_path):
         read_labels(tmp_path / "x.npz", "classification")
 
 
-def test_what_holds_no_labels_is_said_to(tmp_path):
+def test_what_holds_no_labels_is_said_to(tmp_path, tmp_path_factory):
     with pytest.raises(DataError, match="no such file or folder"):
         read_labels(tmp_path / "nowhere", "classification")
     with pytest.raises(ConfigError, match="task is 'detection'"):
@@ -256,4 +265,4 @@ def test_what_holds_no_labels_is_said_to(tmp_path):
         read_labels(decathlon(tmp_path / "masks"), "classification")
     (tmp_path / "two" / "notes.txt").write_text("x")
     with pytest.raises(DataError, match="class 'two' holds no usable image"):
-        labelled(tmp_path, tmp_path / "run")
+        labelled(tmp_path, tmp_path_factory.mktemp("run"))

@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from labelled_scans import labelled, picture, picture_set, write_csv
+from labelled_scans import file_numbers, labelled, picture, picture_set, write_csv
 from tiny_scans import blob, write_nifti, write_png, write_series
 
 from monai_mixssl.data.labels import load_labelled, segmentation_data
@@ -136,8 +136,10 @@ def test_patients_that_cannot_be_compared_are_said_to(tmp_path, pretraining):
     assert nameless.leakage["patients_compared"] is False
     assert "the labelled images name none" in nameless.leakage["message"]
     assert "no test patient" not in nameless.leakage["message"]
-    one_name = labelled(picture_set(tmp_path / "b", patient=lambda n: "P0"), tmp_path / "two", pretrain_run=pretraining)
+    one_name = labelled(picture_set(tmp_path / "b", patient=lambda n: "X"), tmp_path / "two", pretrain_run=pretraining)
     assert "all labelled images name the same one" in one_name.leakage["message"]
+    assert one_name.leakage["patients_compared"] is False
+    assert not any("leakage checked" in data.summary for data in (nameless, one_name))
     assert one_name.split_by == "file"
     write_png(tmp_path / "pictures" / "1.png", picture(101))
     write_png(tmp_path / "pictures" / "2.png", picture(102))
@@ -171,15 +173,50 @@ def test_masks_are_guarded_too(tmp_path, pretraining):
 
 def test_duplicates_across_given_splits_are_counted_and_reported(tmp_path):
     data_dir = picture_set(tmp_path / "set", split=lambda n: SPLITS[n // 2 % 3])
-    for copy in (4, 5):  # test images, of labels 0 and 1
+    for copy in (4, 10):  # test images of the same label
         shutil.copy(data_dir / "0.png", data_dir / f"{copy}.png")
     data = labelled(data_dir, tmp_path / "run")
     counts = {name: count for name, count in data.leakage.items() if "duplicates" in name}
     assert counts == {
-        "duplicates": 2, "duplicates_across_splits": 1, "test_duplicates": 2, "duplicates_of_other_label": 1,
+        "duplicates": 2, "duplicates_across_splits": 1, "test_duplicates": 2,
     }  # fmt: skip
     assert "2 test images are known from training or validation" in data.summary
-    assert "1 images occur with different labels" in data.summary
+
+
+def test_images_that_occur_with_two_labels_are_left_out_and_listed(tmp_path):
+    data_dir = picture_set(tmp_path / "set", 16)
+    shutil.copy(data_dir / "0.png", data_dir / "5.png")  # labels c0 and c1
+    data = labelled(data_dir, tmp_path / "run")
+    assert sorted(file_numbers(tmp_path / "run")[one] for one in data.records) == [*range(1, 5), *range(6, 16)]
+    assert [one.reason for one in data.excluded] == ["the same image occurs with another label"] * 2
+    lines = (tmp_path / "run" / "excluded.jsonl").read_text().splitlines()
+    assert {json.loads(line)["id"] for line in lines}.isdisjoint(data.records)
+    assert len(lines) == 2
+    assert "2  the same image occurs with another label" in data.summary
+
+
+def test_the_only_patient_that_is_named_is_compared(tmp_path, pretraining):
+    data_dir = labelled_set(tmp_path / "set", ["", "", "", "", "P2", "", "", ""])
+    with pytest.raises(DataError, match=r"^1 of 2 test patients"):
+        labelled(data_dir, tmp_path / "run", pretrain_run=pretraining)
+
+
+def test_one_name_for_all_that_the_pretraining_knows_among_others_is_a_patient(tmp_path, pretraining):
+    data_dir = labelled_set(tmp_path / "set", ["P0"] * 8, dict.fromkeys(range(8), "test"))
+    with pytest.raises(DataError, match=r"test patients .* are in the pretraining list"):
+        labelled(data_dir, tmp_path / "run", pretrain_run=pretraining, evaluate=True)
+
+
+def test_an_unnamed_copy_of_a_test_image_joins_the_test(tmp_path):
+    data_dir = picture_set(tmp_path / "set", 16, split=lambda n: ("train", "val", "test", "")[n % 4])
+    for source, copy in ((2, 3), (1, 7)):
+        shutil.copy(data_dir / f"{source}.png", data_dir / f"{copy}.png")
+    for row, other in ((3, 0), (7, 1)):  # of the same label as their copies
+        text = (data_dir / "labels.csv").read_text().replace(f"\n{row}.png,c1", f"\n{row}.png,c{other}")
+        (data_dir / "labels.csv").write_text(text)
+    data = labelled(data_dir, tmp_path / "run")
+    assert (data.leakage["duplicates"], data.leakage["duplicates_across_splits"]) == (2, 0)
+    assert data.counts() == {"training": 6, "validation": 5, "test": 5}
 
 
 def test_duplicates_do_not_cross_drawn_splits(tmp_path):
