@@ -12,7 +12,7 @@ import torch
 from monai.networks.nets.swin_unetr import SwinUNETR
 from torch import nn
 
-from monai_mixssl.errors import ConfigError
+from monai_mixssl.errors import ConfigError, DataError
 from monai_mixssl.networks.architecture_differences import architecture_differences
 from monai_mixssl.networks.decoder import LightDecoder
 from monai_mixssl.networks.decoder_file import read_decoder_tensors
@@ -61,7 +61,8 @@ def load_pretrained(
         The report.
 
     Raises:
-        DataError: when a file is missing, damaged, of another kind, or describes what cannot be built here.
+        DataError: when a file is missing, damaged, of another kind, describes what cannot be built here, or holds
+            weights that are NaN, infinite, whole numbers, or all 0.
         ConfigError: when less than ``minimum`` would come from the file, or the network has no encoder that is known,
             or no light decoder for ``decoder_path``.
     """
@@ -142,6 +143,11 @@ def _match(encoder: nn.Module, tensors: Mapping[str, torch.Tensor], theirs: nn.M
         given = offered.pop(name, None)
         if given is None:
             plan.missing.append(name)
+        elif tensor.is_floating_point() and not given.is_floating_point():
+            raise DataError(
+                f"The encoder file holds weights that are not numbers of the kind that a network has: {name} is of "
+                f"{str(given.dtype).removeprefix('torch.')}; write the file again with save_encoder."
+            )
         elif given.shape == tensor.shape:
             plan.matched[name] = given
         else:

@@ -25,6 +25,14 @@ _KEY = "monai_mixssl"
 _FORMAT_VERSION = 1
 # what torch.save writes: a zip archive since 1.6, a bare pickle before
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
+# what a record must hold for an encoder to be built from it; each is checked further where it is
+_RECORD: dict[str, type | tuple[type, ...]] = {
+    "backbone": str,
+    "spatial_dims": int,
+    "in_channels": int,
+    "norm": (list, str, type(None)),
+    "feature_size": (int, type(None)),
+}
 _RUNS = {"encoder": "pretraining", "decoder": "pretraining", "model": "fine-tuning"}  # which run leaves which file
 
 
@@ -88,8 +96,31 @@ def read_header(path: str | os.PathLike[str], what: str = "encoder", required: s
 def read_tensors(
     path: str | os.PathLike[str], what: str = "encoder", required: str = "record"
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read a file's tensors, to the CPU, and its metadata; see :func:`read_header`."""
-    return _read(path, what, required, tensors=True)
+    """Read a file's tensors, to the CPU, and its metadata.
+
+    Args:
+        path, what, required: see :func:`read_header`.
+
+    Returns:
+        The tensors by their names in the network, none of them with NaN or infinite values, and the metadata.
+
+    Raises:
+        DataError: see :func:`read_header`; or the file holds values that are not finite, or weights that are all 0.
+    """
+    tensors, metadata = _read(path, what, required, tensors=True)
+    unusable = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if unusable:
+        raise DataError(
+            f"The {what} file holds weights that are not numbers (NaN or infinite) in {len(unusable)} of "
+            f"{len(tensors)} tensors (such as {unusable[0]}): training had failed, or the file was changed; use "
+            "that of another run."
+        )
+    matrices = [tensor for tensor in tensors.values() if tensor.ndim > 1 and tensor.is_floating_point()]
+    if matrices and not any(tensor.any() for tensor in matrices):
+        raise DataError(
+            f"The weights in the {what} file are all 0, so nothing was trained; use the file of another run."
+        )
+    return tensors, metadata
 
 
 def _read(
@@ -101,7 +132,9 @@ def _read(
             names = list(file.keys()) if tensors else []
             content = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError as error:
-        raise DataError(f"The {what} file does not exist; give the {what}.safetensors of a {_RUNS[what]} run.") from error
+        raise DataError(
+            f"The {what} file does not exist; give the {what}.safetensors of a {_RUNS[what]} run."
+        ) from error
     except (safetensors.SafetensorError, OSError) as error:
         raise DataError(_unreadable(path, what)) from error
     return content, _metadata(header, what, required)
@@ -128,8 +161,10 @@ def _metadata(header: Mapping[str, str], what: str, required: str) -> dict[str, 
     try:
         metadata = json.loads(header[_KEY])
         version, keys = metadata["format_version"], set(metadata)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"The file holds no {what} of monai-mixssl; give the {what}.safetensors of a {_RUNS[what]} run.") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"The file holds no {what} of monai-mixssl; give the {what}.safetensors of a {_RUNS[what]} run."
+        ) from error
     if version != _FORMAT_VERSION:
         raise DataError(
             f"The {what} file has a format that this version of monai-mixssl does not know; update the package."
@@ -137,8 +172,27 @@ def _metadata(header: Mapping[str, str], what: str, required: str) -> dict[str, 
     kinds = {"record": "encoder", "decoder": "decoder", "model": "model"}
     found = next((name for key, name in reversed(kinds.items()) if key in keys), "something else")
     if required not in keys or kinds.get(required, found) != found:
-        raise DataError(f"The file holds no {what} of monai-mixssl but {found}; give the {what}.safetensors of a {_RUNS[what]} run.")
+        raise DataError(
+            f"The file holds no {what} of monai-mixssl but {found}; give the {what}.safetensors of a {_RUNS[what]} run."
+        )
+    if not isinstance(metadata[required], dict):
+        raise DataError(f"The {what}'s record is no table of names and values; write the file again with save_{what}.")
+    if what == "encoder":
+        _check_record(metadata["record"])
     return dict(metadata)
+
+
+def _check_record(record: Mapping[str, Any]) -> None:
+    for key, kinds in _RECORD.items():
+        if key not in record:
+            raise DataError(f"The encoder's record lacks {key!r}; write the file again with save_encoder.")
+        value = record[key]
+        too_small = isinstance(value, int) and value < 1
+        if not isinstance(value, kinds) or isinstance(value, bool) or too_small:
+            raise DataError(
+                f"The encoder's record has {key} {str(value)[:40]!r}, which no encoder has; write the file again with "
+                "save_encoder."
+            )
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

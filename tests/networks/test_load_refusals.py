@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 from monai.networks.nets import EfficientNetBN, resnet18, resnet50
@@ -15,7 +17,15 @@ from pretrained import pretrained
 from torch import nn
 
 from monai_mixssl.errors import ConfigError, DataError
-from monai_mixssl.networks import build_classifier, build_segmenter, load_pretrained, save_model
+from monai_mixssl.networks import (
+    build_classifier,
+    build_segmenter,
+    load_encoder,
+    load_pretrained,
+    read_encoder_metadata,
+    save_model,
+)
+from monai_mixssl.workflows import finetune_settings
 
 
 @pytest.mark.parametrize(
@@ -101,3 +111,98 @@ def test_a_network_without_a_known_encoder_is_refused(tmp_path: Path) -> None:
     _, file = pretrained(tmp_path)
     with pytest.raises(ConfigError, match="No encoder is known in a network of type Linear"):
         load_pretrained(nn.Linear(2, 2), file)
+
+
+def rewritten(
+    file: Path, change: Callable[[str, torch.Tensor], torch.Tensor], record: Callable[[dict], object] | None = None
+) -> Path:
+    """The file with other tensors, and with another record where one is asked for."""
+    with safetensors.safe_open(file, framework="pt") as opened:
+        metadata = json.loads(opened.metadata()["monai_mixssl"])
+        tensors = {name: change(name, opened.get_tensor(name)) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+    if record is not None:
+        metadata["record"] = record(metadata["record"])
+    safetensors.torch.save_file(tensors, file, {"monai_mixssl": json.dumps(metadata)})
+    return file
+
+
+STEM = "conv1.weight"
+
+
+def put(value: float) -> Callable[[str, torch.Tensor], torch.Tensor]:
+    """One value of the first convolution replaced."""
+
+    def change(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        changed = tensor.clone()
+        if name == STEM:
+            changed.view(-1)[3] = value
+        return changed
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (put(float("nan")), f"weights that are not numbers .* in 1 of .*{STEM}"),
+        (put(float("inf")), f"weights that are not numbers .* in 1 of .*{STEM}"),
+        (
+            lambda name, tensor: tensor.to(torch.int32),
+            f"not numbers of the kind that a network has: {STEM} is of int32",
+        ),
+        (lambda name, tensor: tensor * 0, "are all 0, so nothing was trained"),
+    ],
+    ids=["nan", "infinite", "whole numbers", "zeros"],
+)
+def test_weights_that_are_none_are_refused_and_the_network_stays(
+    tmp_path: Path, change: Callable[[str, torch.Tensor], torch.Tensor], reason: str
+) -> None:
+    _, file = pretrained(tmp_path)
+    network = build_classifier(2)
+    assert STEM in network.encoder.state_dict()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(DataError, match=reason):
+        load_pretrained(network, rewritten(file, change))
+    after = network.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_weights_in_half_precision_are_loaded(tmp_path: Path) -> None:
+    net, file = pretrained(tmp_path)
+    half = rewritten(file, lambda name, tensor: tensor.half() if tensor.is_floating_point() else tensor)
+    network = build_classifier(2)
+    assert load_pretrained(network, half).share == 1
+    assert torch.allclose(network.encoder.state_dict()[STEM], net.encoder.state_dict()[STEM], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (lambda record: [record], "record is no table of names and values"),
+        (lambda record: "resnet", "record is no table of names and values"),
+        (lambda record: None, "record is no table of names and values"),
+        (lambda record: {k: v for k, v in record.items() if k != "in_channels"}, "record lacks 'in_channels'"),
+        (lambda record: {k: v for k, v in record.items() if k != "spatial_dims"}, "record lacks 'spatial_dims'"),
+        (lambda record: {k: v for k, v in record.items() if k != "backbone"}, "record lacks 'backbone'"),
+        (lambda record: {**record, "spatial_dims": "two"}, "record has spatial_dims 'two'"),
+        (lambda record: {**record, "in_channels": -1}, "record has in_channels '-1'"),
+        (lambda record: {**record, "backbone": ["resnet18"]}, "record has backbone"),
+        (lambda record: {**record, "norm": 5}, "record has norm '5'"),
+    ],
+)
+def test_a_record_that_describes_no_encoder_is_refused_in_a_sentence_wherever_it_is_read(
+    tmp_path: Path, record: Callable[[dict], object], reason: str
+) -> None:
+    network = build_classifier(2)
+    file = rewritten(pretrained(tmp_path)[1], lambda name, tensor: tensor, record)
+    readers: list[Callable[[], object]] = [
+        lambda: read_encoder_metadata(file),
+        lambda: load_encoder(file),
+        lambda: load_pretrained(network, file),
+        lambda: build_classifier(2, encoder_file=file),
+        lambda: finetune_settings(str(file)),
+    ]
+    for read in readers:
+        with pytest.raises(DataError, match=reason) as caught:
+            read()
+        assert "\n" not in str(caught.value)
