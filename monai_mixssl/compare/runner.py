@@ -41,7 +41,7 @@ def compare(
         plan: what to run.
         output_dir: where the runs, the table and the picture go; see :py:class:`~monai_mixssl.compare.records.Records`.
         run_cell: makes one run: takes the task, the run id, the keys of the config, and a file for a traceback.
-        check: refuses keys that the config does not take; called with each run id and encoder file before the first run.
+        check: refuses keys that the config does not take; called with each run id and file before the first run.
         picture: whether to draw ``comparison.png``, which needs matplotlib.
         report: takes each line for the user.
 

@@ -15,6 +15,7 @@ from monai_mixssl.data.labels.manifest import load_labelled
 from monai_mixssl.data.manifest import PreparedData
 from monai_mixssl.errors import ConfigError, DataError
 from monai_mixssl.networks import load_model
+from monai_mixssl.workflows.finetune_origin import check_model_origin
 from monai_mixssl.workflows.finetune_rules import require_file, require_run
 from monai_mixssl.workflows.run_data import run_data
 from monai_mixssl.workflows.run_folder import RunFolder
@@ -86,13 +87,19 @@ def check_evaluate_keys(config: Mapping[str, Any]) -> None:
     """Refuse to evaluate nothing, or two things at once.
 
     Raises:
-        ConfigError: neither a run nor data with a model, or both; or a run or file that is not there.
+        ConfigError: neither a run nor data with a model, or both; a run with ``pretrain_run``, which goes with
+            ``dataset_dir``; or a run or file that is not there.
     """
     run_dir, dataset_dir, model = (config.get(name) for name in ("run_dir", "dataset_dir", "model"))
     if run_dir and dataset_dir:
         raise ConfigError("run_dir evaluates a run on its own images, dataset_dir a model on others; give one of them")
     if not run_dir and not (dataset_dir and model):
         raise ConfigError("nothing to evaluate; give run_dir, the output folder of a run, or dataset_dir and model")
+    if run_dir and config.get("pretrain_run"):
+        raise ConfigError(
+            "the images of run_dir were to be compared with its pretraining when it was trained (leakage in its "
+            "metrics.json says whether they were); leave pretrain_run out here, or give dataset_dir and model"
+        )
     check_infer_keys(config)
     require_run("run_dir", run_dir, "a fine-tuning run")
     require_run("pretrain_run", config.get("pretrain_run"), "a pretraining run")
@@ -150,7 +157,7 @@ def evaluation_data(
     Raises:
         DataError: no usable images, a class that the classifier does not know, or, in ``dataset_dir``, patients or
             images that the pretraining has seen.
-        RunFolderError: where the run's folder cannot be read.
+        RunFolderError: where the run's folder cannot be read, or ``pretrain_run`` is not the pretraining of the model.
     """
     if run_dir is not None:
         file = model or str(Path(run_dir) / "model.safetensors")
@@ -160,6 +167,7 @@ def evaluation_data(
         assert dataset_dir is not None  # check_evaluate_keys has seen to it
         assert model is not None
         file, split = model, "test"
+        check_model_origin(pretrain_run, model_metadata(file))
         data = classification_data(
             dataset_dir,
             folder.path,
@@ -170,7 +178,6 @@ def evaluation_data(
             num_workers=num_workers,
             progress=progress,
             resume=folder.resuming,
-            evaluate=True,
             report=lambda text: print(text, flush=True),
         )
         _refuse_seen(data)

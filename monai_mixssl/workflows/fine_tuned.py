@@ -14,6 +14,7 @@ from monai_mixssl.data.labels import LabelledData
 from monai_mixssl.engines import PrecisionEvaluator, PrecisionTrainer
 from monai_mixssl.handlers import BestModel
 from monai_mixssl.networks import save_model
+from monai_mixssl.workflows.finetune_origin import PRETRAINING_HASH
 from monai_mixssl.workflows.finetune_settings import FineTuneSettings
 from monai_mixssl.workflows.run_folder import RunFolder
 
@@ -66,6 +67,7 @@ def save_finetuned(
         "preparation": settings.preparation,
         "axis_order": axes,
         "data_hash": data.data_hash,
+        PRETRAINING_HASH: settings.pretraining_data_hash,
         **(details or {}),
     }
     network.cpu()

@@ -10,8 +10,10 @@ from typing import Any
 
 from monai_mixssl.data.normalize import NORMALIZATIONS
 from monai_mixssl.errors import ConfigError
+from monai_mixssl.networks import read_encoder_metadata
 from monai_mixssl.networks.encoders import backbone_names
 from monai_mixssl.networks.normalization import parse_norm
+from monai_mixssl.workflows.finetune_origin import check_origin
 from monai_mixssl.workflows.values import (
     Rule,
     boolean,
@@ -87,10 +89,16 @@ def check_finetune_keys(config: Mapping[str, Any]) -> None:
         ConfigError: a missing file or run, two ways to say how many labels, an architecture to train from scratch
             without the file that describes it, shares that leave nothing to train on, or a precision that the device
             lacks.
+        DataError: an encoder file that cannot be read.
+        RunFolderError: a pretraining run that did not make the encoder file.
     """
     pretrained = config.get("pretrained")
     require_file("pretrained", pretrained, "the encoder.safetensors of a pretraining run")
     require_run("pretrain_run", config.get("pretrain_run"), "a pretraining run")
+    if _is_typed(run := config.get("pretrain_run")):
+        read = Path(str(pretrained)).expanduser() if _is_typed(pretrained) else None
+        data_hash = None if read is None else read_encoder_metadata(read).get("data_hash")
+        check_origin(run, data_hash, given=read is not None, quiet=True)
     require_run("data_from", config.get("data_from"), "a run on the same data")
     if config.get("from_scratch") is True and not pretrained:
         raise ConfigError(

@@ -13,6 +13,7 @@ import torch
 from monai_mixssl.errors import DataError
 from monai_mixssl.networks import read_encoder_metadata
 from monai_mixssl.networks.normalization import NormSpec
+from monai_mixssl.workflows.finetune_origin import check_origin
 
 __all__ = ["FineTuneSettings", "finetune_settings", "weights_drawn_from"]
 
@@ -29,6 +30,7 @@ class FineTuneSettings:
         architecture: ``encoder_file`` and what the user wants other than in the file (None: as in the file): keyword
             arguments of ``build_classifier`` and ``build_segmenter``.
         source: where the preparation comes from, for the console.
+        pretraining_data_hash: of the data that the encoder file says it was trained on; None: no file, or it says none.
     """
 
     pretrained: str | None
@@ -39,6 +41,7 @@ class FineTuneSettings:
     min_foreground: float
     architecture: dict[str, Any]
     source: str
+    pretraining_data_hash: str | None = None
 
     @property
     def preparation(self) -> dict[str, Any]:
@@ -64,6 +67,7 @@ def finetune_settings(
     min_foreground: float | None = None,
     backbone: str | None = None,
     norm: NormSpec | None = None,
+    pretrain_run: str | None = None,
 ) -> FineTuneSettings:
     """Each setting as the user gives it, else as the encoder file records it, else as pretraining's default.
 
@@ -72,17 +76,22 @@ def finetune_settings(
         default_dims: number of spatial dimensions where neither says it.
         spatial_dims, in_channels, spacing, normalization, min_foreground: of the preparation; None: not given.
         backbone, norm: of the architecture; None: not given.
+        pretrain_run: output folder of the run that is said to have made the file, for the leakage guard; None: none.
 
     Raises:
         DataError: where the file cannot be read.
+        RunFolderError: where ``pretrain_run`` is no pretraining run, or not the one that made the file.
     """
     recorded: dict[str, Any] = {}
+    data_hash: Any = None
     if pretrained is not None:
         metadata = read_encoder_metadata(pretrained)
         record, preparation = metadata["record"], metadata.get("preparation")
         if preparation is not None and not isinstance(preparation, dict):
             raise DataError("the encoder file's preparation cannot be read; give the file of a pretraining run")
+        data_hash = metadata.get("data_hash")
         recorded = {**(preparation or {}), **{name: record[name] for name in ("spatial_dims", "in_channels")}}
+    check_origin(pretrain_run, data_hash, given=pretrained is not None)
     dims = int(spatial_dims or recorded.get("spatial_dims", default_dims))
     if recorded.get("spatial_dims", dims) != dims:
         recorded.pop("spacing", None)  # millimetres of other axes
@@ -111,6 +120,7 @@ def finetune_settings(
             "norm": norm,
         },
         source=f"{source}, but {', '.join(own)} as given" if own else source,
+        pretraining_data_hash=data_hash,
         **chosen,
     )
 
