@@ -178,6 +178,7 @@ def evaluation_data(
             num_workers=num_workers,
             progress=progress,
             resume=folder.resuming,
+            evaluate=True,
             report=lambda text: print(text, flush=True),
         )
         _refuse_seen(data)

@@ -193,6 +193,7 @@ def masked_images(
             num_workers=num_workers,
             progress=progress,
             resume=folder.resuming,
+            evaluate=True,
             report=lambda text: print(text, flush=True),
         )
         _refuse_seen(data)
