@@ -23,7 +23,6 @@ _COLUMNS = {
         "subject",
         "subject_id",
         "subjectid",
-        "case",
         "case_id",
         "caseid",
     ),

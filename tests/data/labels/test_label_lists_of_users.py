@@ -9,9 +9,9 @@ import shutil
 import numpy as np
 import pytest
 from labelled_scans import labelled, picture, picture_set, write_csv, write_pictures
-from tiny_scans import write_png
+from tiny_scans import blob, write_nifti, write_png
 
-from monai_mixssl.data.labels import read_labels
+from monai_mixssl.data.labels import read_labels, segmentation_data
 from monai_mixssl.errors import ConfigError, DataError
 
 
@@ -145,3 +145,22 @@ def test_fewer_labels_than_asked_for_are_said_and_recorded(tmp_path):
     assert "Class 'c0' has only 7 of the 500 asked for in training." in data.summary
     assert data.summary == json.loads((tmp_path / "run" / "manifest.json").read_text())["summary"]
     assert "asked for" not in labelled(data_dir, tmp_path / "few", labels_per_class=3).summary
+
+
+def test_a_mask_whose_path_cannot_be_is_left_out(tmp_path):
+    rows = [(f"{n}.nii", f"m{n}.nii") for n in range(4)] + [("4.nii", "x" * 5000 + ".nii")]
+    for n in range(5):
+        array = blob((12, 13, 14), seed=n)
+        write_nifti(tmp_path / "set" / f"{n}.nii", array)
+        write_nifti(tmp_path / "set" / f"m{n}.nii", (array > 500).astype(np.uint8))
+    write_csv(tmp_path / "set" / "labels.csv", "path,label", *rows)
+    data = segmentation_data(
+        tmp_path / "set", tmp_path / "run", num_workers=0, progress=False, report=lambda text: None
+    )
+    assert len(data.records) == 4
+    assert [one.reason for one in data.excluded] == ["mask cannot be used: the file does not exist"]
+
+
+def test_a_column_case_may_be_a_class(tmp_path):
+    write_csv(tmp_path / "labels.csv", "path,case,control", ("0.png", 1, 0), ("1.png", 0, 1))
+    assert read_labels(tmp_path, "classification").classes == ["case", "control"]
