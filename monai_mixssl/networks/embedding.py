@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from monai.networks.layers.factories import Pool
 from torch import nn
 
 from monai_mixssl.errors import ConfigError
@@ -39,8 +38,22 @@ def pool_features(features: Sequence[torch.Tensor], pooling: Pooling = "last") -
         return torch.cat([feature.flatten(2).float().mean(dim=2) for feature in features], dim=1)
     if pooling == "last2x2":
         last = features[-1].float()
-        return Pool[Pool.ADAPTIVEAVG, last.ndim - 2](2)(last).flatten(1)
+        for axis in range(2, last.ndim):
+            last = _halved(last, axis)
+        return last.flatten(1)
     raise ConfigError(f"pooling must be one of {', '.join(_POOLINGS)}, not {pooling!r}.")
+
+
+def _halved(values: torch.Tensor, axis: int) -> torch.Tensor:
+    """Means of both halves of an axis; the middle of an odd one counts in both.
+
+    Axis by axis this is torch's adaptive average pooling, which ONNX does not know in 3D, and whose gradient is not
+    deterministic on a GPU.
+    """
+    size = values.shape[axis]
+    half = (size + 1) // 2
+    first, second = values.narrow(axis, 0, half), values.narrow(axis, size // 2, half)
+    return torch.cat([part.mean(dim=axis, keepdim=True) for part in (first, second)], dim=axis)
 
 
 def embedding_size(record: Mapping[str, Any], pooling: Pooling = "last") -> int:

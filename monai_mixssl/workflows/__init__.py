@@ -36,6 +36,13 @@ from monai_mixssl.workflows.classification_report import (
 )
 from monai_mixssl.workflows.config_check import check_config
 from monai_mixssl.workflows.distributed import distribute, end_processes, start_processes
+from monai_mixssl.workflows.export import (
+    exportable,
+    exportable_classifier,
+    exportable_embedding,
+    exportable_segmenter,
+    save_state,
+)
 from monai_mixssl.workflows.final_validation import final_validation
 from monai_mixssl.workflows.fine_tuned import last_validation, run_details, save_finetuned
 from monai_mixssl.workflows.finetune_announce import announce_finetuning
@@ -141,6 +148,10 @@ __all__ = [
     "distribute",
     "end_processes",
     "evaluation_data",
+    "exportable",
+    "exportable_classifier",
+    "exportable_embedding",
+    "exportable_segmenter",
     "final_validation",
     "finetune_data",
     "finetune_settings",
@@ -172,6 +183,7 @@ __all__ = [
     "run_details",
     "save_finetuned",
     "save_pretrained",
+    "save_state",
     "scalars",
     "segmentation_data",
     "segmentation_inferer",

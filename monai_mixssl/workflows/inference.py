@@ -21,6 +21,7 @@ INFERENCE_RULES: dict[str, Rule] = {
     "dataset_dir": optional(lambda value: [path(v) for v in value] if isinstance(value, list | tuple) else path(value)),
     "output_dir": path,
     "encoder": path,
+    "state_file": path,
     "device": device,
     "pooling": choice("last", "all", "last2x2"),
     "num_workers": integer(0),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ _PATHS = (
     "run_dir",
     "model",
 )
-_PATH_KEYS = (*_PATHS, "encoder")
+_PATH_KEYS = (*_PATHS, "encoder", "state_file")
 # at the start of a word, also in an expression: /data, ~/data, ./data, ../data, C:\data; not the // of a division
 _LIKE_A_PATH = re.compile(r"""(?:^|['"\s(=])(?:/(?![/\s])|~/|\.\.?/|[A-Za-z]:\\)""")
 # keys that change how a run goes on, but nothing of what it computes
@@ -147,6 +148,9 @@ class RunFolder:
         private = PrivateFolder(self.path)
         if self.resuming:
             self._refuse_other_config(private, config)
+        else:  # what a run that never came far has left would be taken for this one's
+            shutil.rmtree(self.path / "masks", ignore_errors=True)
+            (self.path / "predictions.csv").unlink(missing_ok=True)
         for name, content in (("versions", versions()), ("config", redact(config))):
             write_json(self.path / f"{name}.json", content, name, indent=2)
         write_json(private.path / "config.json", config, "the configuration", indent=2)

@@ -42,3 +42,10 @@ def test_an_unknown_pooling_is_refused() -> None:
         EncoderEmbedding(MixSSLNet(), "mean")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="last2x2"):
         pool_features([torch.rand(1, 1, 2, 2)], "mean")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sizes", [(4, 6), (3, 5), (1, 2), (3, 4, 1), (2, 5, 7)])
+def test_quarters_are_those_of_adaptive_pooling_at_odd_sizes_too(sizes):
+    last = torch.rand(2, 3, *sizes, generator=torch.Generator().manual_seed(0))
+    pool = torch.nn.functional.adaptive_avg_pool2d if len(sizes) == 2 else torch.nn.functional.adaptive_avg_pool3d
+    assert torch.allclose(pool_features([last], "last2x2"), pool(last, 2).flatten(1), atol=1e-6)
