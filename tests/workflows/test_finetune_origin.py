@@ -83,11 +83,23 @@ def test_the_run_ends_in_a_sentence_before_the_scan(run_id, runs, labelled, comm
     assert not (tmp_path / "out").exists()
 
 
-def test_a_comparison_is_refused_before_its_first_run(runs, labelled, tmp_path):
-    first, second = runs
-    keys = {"dataset_dir": str(labelled), "output_dir": str(tmp_path / "out"), "device": "cpu", **given(first, second)}
+@pytest.mark.parametrize(("files", "given_runs"), [("a", "b"), ("ab", "aa"), ("ab", "a"), ("ab", "ba")])
+def test_a_comparison_is_refused_before_its_first_run_whichever_file_is_wrong(
+    files, given_runs, runs, labelled, tmp_path
+):
+    by_name = dict(zip("ab", runs, strict=True))
+    keys = {
+        "dataset_dir": labelled,
+        "output_dir": tmp_path / "out",
+        "device": "cpu",
+        "seeds": len(files),
+        "pretrained": ",".join(str(by_name[name] / "encoder.safetensors") for name in files),
+        "pretrain_run": ",".join(str(by_name[name]) for name in given_runs),
+    }
+    typed = [text for name, value in keys.items() for text in (f"--{name}", str(value))]
     with pytest.raises(ConfigError, match=OTHER):
-        main(["compare", "classification", *(text for name, value in keys.items() for text in (f"--{name}", value))])
+        main(["compare", "classification", *typed])
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_of_another_kind_is_refused_with_a_file_and_without(runs, tuned):
