@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,9 @@ from monai_mixssl.workflows.run_folder import RunFolder
 __all__ = ["check_probe", "online_probe"]
 
 _VALIDATION, _TEST = 0.2, 0.3  # shares of patients, where the labels come without splits
+_INTERVAL = 4
+_MOST_SHARE = 0.05
+_FORWARD = 0.25  # what embedding a patch costs, as a share of training on it: see docs/online_probe.md
 _MOST_PATCHES = {2: 4, 3: 2}  # by number of axes: images are scaled down to so many patches a side
 
 
@@ -56,10 +60,11 @@ def online_probe(
     data: PreparedData,
     network: MixSSLNet,
     patch: Sequence[int],
+    epoch_images: int,
     *,
-    interval: int = 4,
+    interval: int | None = None,
     labels_per_class: int | None = None,
-    samples: int = 512,
+    samples: int = 384,
     batch_size: int = 16,
     seed: int = 0,
     num_workers: int = 0,
@@ -79,7 +84,9 @@ def online_probe(
         network: the network that is pretrained, or is going to be.
         patch: size of a training patch. Larger images are scaled down to 4 patches a side (2D) or 2 (3D), smaller
             ones padded with zeros to the size of the largest.
-        interval: epochs between two probes.
+        epoch_images: patches that this process trains on in an epoch.
+        interval: epochs between two probes; None: 4, or as many as it takes for probes to cost an estimated 5 % of the
+            time at most (small data sets have short epochs).
         labels_per_class: fit to the labels of so many patients (else series, else files) of each class; None: all.
         samples: at most so many images (in 2D: slices) are looked at, in all three splits together.
         batch_size: images embedded at a time.
@@ -112,9 +119,12 @@ def online_probe(
             report=lambda text: None,
         )
     splits = _thinned(labelled, samples)
-    print(_summary(labelled, splits, _overlap(labelled, data)), flush=True)
     limit = [_MOST_PATCHES[len(patch)] * side for side in patch]
     size = common_size(labelled.largest, network.record, limit, main=False)
+    if interval is None:
+        work = _FORWARD * sum(map(len, splits.values())) * math.prod(size) / (epoch_images * math.prod(patch))
+        interval = max(_INTERVAL, math.ceil(work / _MOST_SHARE))
+    print(f"{_summary(labelled, splits, _overlap(labelled, data))} It runs every {interval} epochs.", flush=True)
     transform = Compose(
         [
             LoadPreparedd("image", labelled.folder),

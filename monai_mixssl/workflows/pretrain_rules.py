@@ -76,7 +76,7 @@ PRETRAIN_RULES: dict[str, Rule] = {
     "max_grad_norm": optional(number(0, above=True)),
     # what is measured on labelled images meanwhile
     "probe_dir": optional(path),
-    "probe_interval": integer(1),
+    "probe_interval": optional(integer(1)),
     "probe_labels_per_class": optional(integer(1)),
     "probe_samples": integer(3),
     # what is left behind, and when

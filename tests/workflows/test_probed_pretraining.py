@@ -106,6 +106,12 @@ def test_says_how_many_of_its_images_are_pretrained_on(labelled, probed, command
     assert f"Of the {len(scored)} images that it scores, {len(both)} are themselves pretrained on" in ended.out
 
 
+def test_the_interval_keeps_the_probe_cheap_where_epochs_are_short(labelled, tmp_path):
+    assert run(dataset_dir=labelled / "nifti", probe_dir=labelled, output_dir=tmp_path / "run", max_epochs=6) == 0
+    # 96 slices at a quarter of the cost of training on one are half of an epoch of 44: every eleventh epoch would do
+    assert [line["epoch"] for line in probe_lines(tmp_path / "run")] == [0, 6]
+
+
 def test_nothing_private_leaves_the_private_folder(labelled, probed):
     with open(labelled / "labels.csv", encoding="utf-8") as file:
         patients = {row["patient"] for row in csv.DictReader(file)}
