@@ -10,13 +10,15 @@ twice the size, where it takes that. Needs onnx, onnxscript and onnxruntime; abo
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
+from typing import Any
 
 import onnxruntime
 import torch
@@ -47,7 +49,7 @@ def main() -> None:
                 "segmenter, light": build_segmenter(3, decoder="light", **arguments),
             }
             for name, network in networks.items():
-                cells = row(exportable(lively(network, SIZE[:dims]), SIZE[:dims], record), SIZE[:dims])
+                cells = row(lively(network, SIZE[:dims]), record, SIZE[:dims])
                 print(f"| {backbone} | {dims} | {name} | {' | '.join(cells)} |", flush=True)
 
 
@@ -62,10 +64,11 @@ def lively(network: nn.Module, size: Sequence[int]) -> nn.Module:
     return network.eval()
 
 
-def row(network: nn.Module, size: Sequence[int]) -> list[str]:
+def row(network: nn.Module, record: Mapping[str, Any], size: Sequence[int]) -> list[str]:
     """Differences of TorchScript at both sizes and of ONNX, and how long the latter took."""
+    changed = exportable(copy.deepcopy(network), size, record)
     image, larger = torch.rand(1, 1, *size), torch.rand(1, 1, *(2 * side for side in size))
-    script = convert_to_torchscript(network)
+    script = convert_to_torchscript(changed)
     cells = [difference(script, network, image)]
     try:
         cells.append(difference(script, network, larger))
@@ -73,7 +76,7 @@ def row(network: nn.Module, size: Sequence[int]) -> list[str]:
         cells.append("refused")
     began = time.perf_counter()
     with open(os.devnull, "w") as nothing, redirect_stdout(nothing):
-        model = convert_to_onnx(network, [image], use_trace=False)
+        model = convert_to_onnx(changed, [image], use_trace=False)
     seconds = time.perf_counter() - began
     session = onnxruntime.InferenceSession(model.SerializeToString())
     name = session.get_inputs()[0].name
