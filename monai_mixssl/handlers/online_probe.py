@@ -77,6 +77,7 @@ class OnlineProbe:
         self.scores: dict[str, float] = {}
         self.seconds = 0.0
         self._began: float | None = None
+        self._before_training = 0.0
         self._warned = False
 
     def attach(self, engine: Workflow) -> None:
@@ -116,6 +117,7 @@ class OnlineProbe:
             self._began = time.monotonic()
             if engine.state.iteration == 0:
                 self._run(engine, epoch=0)
+                self._before_training = self.seconds
 
     def _epoch_completed(self, engine: Workflow) -> None:
         epoch = engine.state.epoch
@@ -152,12 +154,13 @@ class OnlineProbe:
             file.write(json.dumps(line) + "\n")
 
     def _warn(self, engine: Workflow, epoch: int) -> None:
-        elapsed = time.monotonic() - (self._began or time.monotonic())
-        # the probe before training weighs little in a whole run, and much in its first epochs
-        if self._warned or epoch < 2 * self.interval or self.seconds <= _MOST_SHARE * elapsed:
+        # without the probe before training, which weighs little in a whole run, and much in its first epochs
+        elapsed = time.monotonic() - (self._began or time.monotonic()) - self._before_training
+        share = (self.seconds - self._before_training) / max(elapsed, 1e-9)
+        if self._warned or epoch < 2 * self.interval or share <= _MOST_SHARE:
             return
         self._warned = True
         logger.warning(
-            f"the online probe takes {self.seconds / elapsed:.0%} of the training time; raise probe_interval "
+            f"the online probe takes {share:.0%} of the training time; raise probe_interval "
             f"(now {self.interval}), or lower probe_samples."
         )
