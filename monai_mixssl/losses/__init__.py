@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from monai_mixssl.losses.agreement import AgreementLoss
 from monai_mixssl.losses.dual_objective import DualObjectiveLoss
 from monai_mixssl.losses.reconstruction import ReconstructionLoss
 from monai_mixssl.losses.transparency import TransparencyLoss
 
-__all__ = ["DualObjectiveLoss", "ReconstructionLoss", "TransparencyLoss"]
+__all__ = ["AgreementLoss", "DualObjectiveLoss", "ReconstructionLoss", "TransparencyLoss"]

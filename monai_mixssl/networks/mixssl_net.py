@@ -12,6 +12,7 @@ from monai_mixssl.networks.decoder import LightDecoder
 from monai_mixssl.networks.embedding import pool_features
 from monai_mixssl.networks.encoders import build_encoder
 from monai_mixssl.networks.normalization import NormSpec
+from monai_mixssl.networks.projector import Projector
 from monai_mixssl.networks.transparency_head import TransparencyHead, TransparencyKind
 
 __all__ = ["MixSSLNet"]
@@ -33,6 +34,8 @@ class MixSSLNet(nn.Module):
             not depend on the batch, so several processes step exactly as one does.
         decoder_channels: see :class:`~monai_mixssl.networks.decoder.LightDecoder`.
         feature_size: width of the backbone ``"swin_unetr"``.
+        projection_size: P, length of the projection that two views agree in; None for no projector. An objective that
+            acts behind a projector shapes the embedding less.
 
     Attributes:
         encoder: the encoder; its forward gives the list of feature maps.
@@ -53,6 +56,7 @@ class MixSSLNet(nn.Module):
         norm: NormSpec | None = None,
         decoder_channels: Sequence[int] | None = None,
         feature_size: int | None = None,
+        projection_size: int | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.record = build_encoder(backbone, spatial_dims, in_channels, norm, feature_size)
@@ -63,6 +67,7 @@ class MixSSLNet(nn.Module):
             spatial_dims, channels, in_channels, decoder_channels, skip_connections, decoder_norm
         )
         self.transparency_head = TransparencyHead(spatial_dims, self.embedding_size, transparency)
+        self.projector = None if projection_size is None else Projector(self.embedding_size, projection_size)
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """Run both objectives on a batch of blends.
@@ -72,11 +77,15 @@ class MixSSLNet(nn.Module):
 
         Returns:
             ``reconstruction`` (B, in_channels, *spatial), any real value; ``transparency`` in (0, 1), (B,) or
-            (B, 1, *grid); ``embedding`` (B, D), the last feature map averaged over its positions.
+            (B, 1, *grid); ``embedding`` (B, D), the last feature map averaged over its positions; with a projector
+            ``projection`` (B, P).
         """
         features = self.encoder(image)
-        return {
+        prediction = {
             "reconstruction": self.decoder(features, image.shape[2:]),
             "transparency": self.transparency_head(features[-1]),
             "embedding": pool_features(features),
         }
+        if self.projector is not None:
+            prediction["projection"] = self.projector(prediction["embedding"])
+        return prediction
