@@ -5,13 +5,27 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pydicom
 from pydicom.dataset import Dataset
 
+from monai_mixssl.data.dicom_mosaic import read_mosaic
+from monai_mixssl.data.dicom_rescale import (
+    BY_FUNCTIONAL_GROUP,
+    RESCALE_TAGS,
+    Rescale,
+    decoder_rescale,
+    frame_rescale,
+    rescale_notes,
+    root_rescale,
+)
+from monai_mixssl.data.dicom_rules import RULE_TAGS, refuse_by_rule
+from monai_mixssl.data.dicom_tags import DicomTags
+from monai_mixssl.data.dicom_traits import NO_TRAITS, TRAIT_TAGS, Traits, file_traits, frame_traits
 from monai_mixssl.data.quiet import quiet_libraries
 from monai_mixssl.data.records import LeftOut
 
@@ -19,16 +33,15 @@ __all__ = ["MAX_VOXELS", "DicomFrame", "DicomHeader", "read_dicom_header"]
 
 MAX_VOXELS = 2**30  # a header that claims more is refused before memory is taken (4 GiB in float32)
 
-TAGS = [
+TAGS: tuple[str | int, ...] = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "ImageType",
     "BurnedInAnnotation", "InstanceNumber", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
     "PhotometricInterpretation", "BitsAllocated",
     "PixelSpacing", "ImagerPixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "SliceThickness",
-]  # fmt: skip
+    *RESCALE_TAGS, *RULE_TAGS, *TRAIT_TAGS, "DirectoryRecordSequence",
+)  # fmt: skip
 FRAME_TAGS = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
 
-NO_IMAGE_MODALITIES = {"SR", "KO", "PR", "SEG", "REG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "DOC", "PLAN", "AU"}
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame kinds .7.1 to .7.4
 # native (uncompressed) transfer syntaxes: the file cannot be shorter than its pixels
 NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
 
@@ -44,14 +57,16 @@ class DicomFrame:
         position: centre of the first pixel in millimetres, 3 numbers, LPS+.
         pixel_spacing: distance of rows, distance of columns, in millimetres.
         thickness: slice thickness in millimetres.
-        rescale: slope and intercept of an enhanced frame; classic files are rescaled by the decoder.
+        rescale: slope and intercept that the frame needs.
+        traits: what tells it apart from others at its position.
     """
 
     orientation: Numbers | None
     position: Numbers | None
     pixel_spacing: Numbers | None
     thickness: float | None
-    rescale: Numbers | None = None
+    rescale: Rescale = (1.0, 0.0)
+    traits: Traits = NO_TRAITS
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,16 @@ class DicomHeader:
     """What the scan needs of a DICOM file.
 
     UIDs and the patient id are plain here; they are hashed before they leave the scan.
+
+    Attributes:
+        rows, columns: size of a slice, which is a tile where the file is a mosaic.
+        frames: the slices of the file in the order in which they are stored.
+        decoder_rescale: slope and intercept that the decoder applies to all frames.
+        tiles: tiles along each side of a Siemens mosaic, 0 for any other file.
+        notes: what is unusual about the pixels.
+        identifying: keywords of the identifying tags that are filled.
+        private_tags: number of private elements.
+        tie: 16 bits of the SOP instance, to put in order what nothing else does. Too few to tell who it is.
     """
 
     patient: str
@@ -71,90 +96,107 @@ class DicomHeader:
     channels: int
     instance: int
     frames: tuple[DicomFrame, ...]
+    decoder_rescale: Rescale = (1.0, 0.0)
+    tiles: int = 0
+    notes: tuple[str, ...] = ()
+    identifying: tuple[str, ...] = ()
+    private_tags: int = 0
+    tie: int = 0
 
 
 @quiet_libraries()
-def read_dicom_header(path: Path) -> DicomHeader:
+def read_dicom_header(path: str | Path, file: IO[bytes] | None = None) -> DicomHeader:
     """Reads a header without its pixels.
+
+    Args:
+        path: the file.
+        file: the same, if it is open already, at its beginning.
 
     Raises:
         LeftOut: not an image, an image that is left out by rule, a damaged header or an absurd one.
     """
     try:
-        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(TAGS))
-        _refuse_by_rule(dataset)
-        _refuse_absurd(path, dataset)  # before the frames are listed: a header may claim a billion
-        return _header(path, dataset)
+        if file is None:
+            with open(path, "rb") as opened:
+                tags = DicomTags(opened, TAGS)
+        else:
+            tags = DicomTags(file, TAGS)
+        refuse_by_rule(tags)
+        _refuse_absurd(path, tags)  # before the frames are listed: a header may claim a billion
+        return _header(path, tags)
     except LeftOut:
         raise
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise LeftOut("damaged DICOM header", type(error).__name__) from None
 
 
-def _refuse_by_rule(dataset: Dataset) -> None:
-    sop_class = str(dataset.get("SOPClassUID", ""))
-    image_type = {str(value).strip().upper() for value in (dataset.get("ImageType") or [])}
-    if sop_class == "1.2.840.10008.1.3.10" or "DirectoryRecordSequence" in dataset:
-        raise LeftOut("DICOM directory, no image")
-    if str(dataset.get("Modality", "")) in NO_IMAGE_MODALITIES:
-        raise LeftOut("DICOM object that is no image", str(dataset.Modality))
-    if not dataset.get("Rows") or not dataset.get("Columns"):
-        raise LeftOut("DICOM without pixels")
-    if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
-        raise LeftOut("DICOM with burned-in annotation")
-    if sop_class == SECONDARY_CAPTURE or sop_class.startswith(SECONDARY_CAPTURE + "."):
-        raise LeftOut("DICOM secondary capture")
-    if "LOCALIZER" in image_type:
-        raise LeftOut("DICOM localizer")
-
-
-def _header(path: Path, dataset: Dataset) -> DicomHeader:
+def _header(path: str | Path, dataset: DicomTags) -> DicomHeader:
     count = int(dataset.get("NumberOfFrames") or 1)
-    common = _frame(dataset)
-    frames: tuple[DicomFrame, ...] = (common,)
-    if count > 1:
-        frames = (common,) * count
+    modality = str(dataset.get("Modality", ""))
+    # a code of the standard is a few capitals; anything else may be free text, and is not passed on
+    modality = modality if re.fullmatch(r"[A-Z]{2,4}", modality) else ""
+    applied = root = root_rescale(dataset)
+    common = _frame(dataset, root, file_traits(dataset))
+    frames: tuple[DicomFrame, ...] = (common,) * count
+    rows, columns, tiles = int(dataset.get("Rows")), int(dataset.get("Columns")), 0
+    notes: tuple[str, ...] = ()
+    in_groups = False
+    if count > 1 or str(dataset.get("SOPClassUID", "")) in BY_FUNCTIONAL_GROUP:
         # parsed only where it is needed: the sequence of a long series takes far longer than all the rest
-        full = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=[*TAGS, *FRAME_TAGS])
+        full = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=FRAME_TAGS)
         per_frame = full.get("PerFrameFunctionalGroupsSequence") or []
         shared = (full.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+        first = per_frame[0] if per_frame else Dataset()
+        applied = decoder_rescale(str(dataset.get("SOPClassUID", "")), first, shared, root)
         if len(per_frame) == count:
             frames = tuple(_enhanced_frame(item, shared, common) for item in per_frame)
-    modality = str(dataset.get("Modality", ""))
-    colour = dataset.get("SamplesPerPixel") == 3 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
+            in_groups = any("PixelValueTransformationSequence" in item for item in (shared, *per_frame))
+    elif "MOSAIC" in {text.upper() for text in dataset.texts("ImageType")}:
+        mosaic = read_mosaic(pydicom.dcmread(path, force=True, stop_before_pixels=True))
+        frames = tuple(replace(common, position=position) for position in mosaic.positions)
+        rows, columns, tiles, notes = mosaic.rows, mosaic.columns, mosaic.tiles, mosaic.notes
+    kind = str(dataset.get("PhotometricInterpretation") or "")
+    if kind == "MONOCHROME1":
+        notes += ("MONOCHROME1, inverted",)
     return DicomHeader(
         patient=str(dataset.get("PatientID") or "").strip(),
         study=str(dataset.get("StudyInstanceUID") or ""),
         series=str(dataset.get("SeriesInstanceUID") or ""),
         sop_instance=str(dataset.get("SOPInstanceUID") or ""),
-        # a code of the standard is a few capitals; anything else may be free text, and is not passed on
-        modality=modality if re.fullmatch(r"[A-Z]{2,4}", modality) else "",
-        rows=int(dataset.Rows),
-        columns=int(dataset.Columns),
-        channels=3 if colour else 1,
+        modality=modality,
+        rows=rows,
+        columns=columns,
+        channels=3 if dataset.get("SamplesPerPixel") == 3 or kind == "PALETTE COLOR" else 1,
         instance=int(dataset.get("InstanceNumber") or 0),
         frames=frames,
+        decoder_rescale=applied,
+        tiles=tiles,
+        notes=(*notes, *rescale_notes(dataset, modality, in_groups)),
+        identifying=dataset.identifying(),
+        private_tags=dataset.private,
+        tie=zlib.crc32(str(dataset.get("SOPInstanceUID", "")).encode()) & 0xFFFF,
     )
 
 
-def _refuse_absurd(path: Path, dataset: Dataset) -> None:
+def _refuse_absurd(path: str | Path, dataset: DicomTags) -> None:
     samples = int(dataset.get("SamplesPerPixel") or 1)
-    voxels = int(dataset.Rows) * int(dataset.Columns) * samples * int(dataset.get("NumberOfFrames") or 1)
+    voxels = int(dataset.get("Rows")) * int(dataset.get("Columns")) * samples * int(dataset.get("NumberOfFrames") or 1)
     if voxels > MAX_VOXELS:
         raise LeftOut("header claims an absurd size", f"{voxels} values")
-    syntax = str(getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", ""))
     # YBR_FULL_422 stores two values where others store three, hence the 2 / 3
     stored = voxels * int(dataset.get("BitsAllocated") or 8) // 8 * (2 if samples == 3 else 3) // 3
-    if syntax in NATIVE and os.path.getsize(path) < stored:
+    if dataset.syntax in NATIVE and os.path.getsize(path) < stored:
         raise LeftOut("truncated file")
 
 
-def _frame(item: Dataset) -> DicomFrame:
+def _frame(item: DicomTags, rescale: Rescale, traits: Traits) -> DicomFrame:
     return DicomFrame(
         orientation=_numbers(item, "ImageOrientationPatient", 6),
         position=_numbers(item, "ImagePositionPatient", 3),
         pixel_spacing=_numbers(item, "PixelSpacing", 2) or _numbers(item, "ImagerPixelSpacing", 2),
         thickness=(_numbers(item, "SliceThickness", 1) or (None,))[0],
+        rescale=rescale,
+        traits=traits,
     )
 
 
@@ -166,19 +208,18 @@ def _enhanced_frame(item: Dataset, shared: Dataset, common: DicomFrame) -> Dicom
                 return _numbers(content[0], keyword, length)
         return None
 
-    slope = group("PixelValueTransformationSequence", "RescaleSlope", 1)
-    intercept = group("PixelValueTransformationSequence", "RescaleIntercept", 1)
     thickness = group("PixelMeasuresSequence", "SliceThickness", 1)
     return DicomFrame(
         orientation=group("PlaneOrientationSequence", "ImageOrientationPatient", 6) or common.orientation,
         position=group("PlanePositionSequence", "ImagePositionPatient", 3) or common.position,
         pixel_spacing=group("PixelMeasuresSequence", "PixelSpacing", 2) or common.pixel_spacing,
         thickness=thickness[0] if thickness else common.thickness,
-        rescale=(slope[0], intercept[0]) if slope and slope[0] and intercept else None,
+        rescale=frame_rescale(item, shared, common.rescale),
+        traits=frame_traits(item, shared, common.traits),
     )
 
 
-def _numbers(item: Dataset, keyword: str, length: int) -> Numbers | None:
+def _numbers(item: Dataset | DicomTags, keyword: str, length: int) -> Numbers | None:
     value: Any = item.get(keyword)
     if value is None or value == "":
         return None

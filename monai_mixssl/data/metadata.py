@@ -27,7 +27,7 @@ __all__ = [
 ALLOWED_METADATA = frozenset(
     {
         "affine", "original_affine", "space", "spacing", "spatial_shape", "original_channel_dim", "modality",
-        "normalization", "id", "slice",
+        "normalization", "id", "slice", "notes",
     }
 )  # fmt: skip
 

@@ -15,6 +15,7 @@ from monai_mixssl.data.dicom_header import MAX_VOXELS
 from monai_mixssl.data.quiet import quiet_libraries
 from monai_mixssl.data.records import LeftOut
 from monai_mixssl.data.volume import Volume
+from monai_mixssl.data.voxel_type import smallest_type
 
 __all__ = ["NiftiHeader", "read_nifti", "read_nifti_header"]
 
@@ -63,7 +64,7 @@ def read_nifti_header(path: Path) -> NiftiHeader:
 
 @quiet_libraries()
 def read_nifti(path: Path, number: int = 0) -> Volume:
-    """Reads one volume of a file, scaled as its header says.
+    """Reads one volume of a file, scaled as its header says, in the smallest type that holds the values.
 
     Args:
         path: the file.
@@ -82,5 +83,8 @@ def read_nifti(path: Path, number: int = 0) -> Volume:
     colours = array.dtype.names  # RGB is stored as a structure
     array = np.stack([array[name] for name in colours[:3]]) if colours else array[None]
     array = array.reshape(array.shape[0], *(*array.shape[1:], 1)[:3])
+    if array.dtype.kind not in "biuf":
+        raise LeftOut("NIfTI file of complex numbers")
+    array = smallest_type(array)
     spacing = tuple(float(size) for size in np.linalg.norm(image.affine[:3, :3], axis=0))
     return Volume(array, np.asarray(image.affine, dtype=float), spacing)

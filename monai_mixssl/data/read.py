@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,28 +12,45 @@ from monai_mixssl.data.dicom_pixels import read_dicom_parts
 from monai_mixssl.data.nifti_file import read_nifti
 from monai_mixssl.data.picture_file import read_picture
 from monai_mixssl.data.records import LeftOut, ScanImage
+from monai_mixssl.data.slice_stack import settle_geometry
 from monai_mixssl.data.volume import Volume
 
 __all__ = ["read_image"]
 
 
-def read_image(image: ScanImage) -> Volume:
+def read_image(image: ScanImage, geometry: str = "accept") -> Volume:
     """Reads one image or volume.
 
+    Args:
+        image: what the scan says.
+        geometry: what becomes of DICOM volumes whose slices do not lie on a straight, even grid. "accept": as stored,
+            with a sheared affine where the stack is tilted, and the mean distance where distances differ. "resample":
+            linearly onto a straight grid. "refuse": none of them.
+
     Raises:
-        LeftOut: it cannot be read, or is not what the scan saw any more.
+        LeftOut: it cannot be read, is not what the scan saw any more, or has a geometry that is to be refused.
     """
     part = image.parts[0]
     if image.kind == "dicom":
-        array = read_dicom_parts(image.parts)
-        if len(image.shape) == 2:
-            array = array[..., 0]
-        affine = None if image.affine is None else np.asarray(image.affine, dtype=float)
-        volume = Volume(array, affine, image.spacing, image.modality)
+        volume = _read_dicom(image)
     elif image.kind == "nifti":
         volume = read_nifti(Path(part.path), part.number)
     else:
         volume = read_picture(Path(part.path))
     if volume.array.shape[1:] != image.shape:
         raise LeftOut("size differs from what the header says")
-    return volume
+    if volume.affine is None:
+        return replace(volume, notes=image.notes)
+    array, affine, notes = settle_geometry(volume.array, volume.affine, image.positions, image.notes, geometry)
+    if array is not volume.array:
+        spacing = tuple(float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
+        return Volume(array, affine, spacing, volume.modality, notes)
+    return replace(volume, notes=notes)
+
+
+def _read_dicom(image: ScanImage) -> Volume:
+    array = read_dicom_parts(image.parts)
+    if len(image.shape) == 2:
+        array = array[..., 0]
+    affine = None if image.affine is None else np.asarray(image.affine, dtype=float)
+    return Volume(array, affine, image.spacing, image.modality)

@@ -43,15 +43,17 @@ class Part(NamedTuple):
 
     Attributes:
         path: the file. Private.
-        number: frame of a multi-frame DICOM file, or last index of a 4D NIfTI file, from 0.
+        number: frame of a multi-frame DICOM file, tile of a mosaic, or last index of a 4D NIfTI file, from 0.
         gain, offset: the decoded values times `gain` plus `offset` are the right ones. Other than (1, 0) where frames
             of one file differ in rescale, which the decoder does not see.
+        tiles: tiles along each side of a Siemens mosaic, 0 for any other file.
     """
 
     path: str
     number: int = 0
     gain: float = 1.0
     offset: float = 0.0
+    tiles: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class ScanImage:
         channels: values per voxel as stored (1, or 3 for colour).
         parts: where the pixels are, in slice order. Private.
         notes: what is unusual ("uneven slice spacing", …).
+        positions: centre of the first pixel of each slice, RAS+ millimetres, where `affine` does not say it: the stack
+            is tilted, uneven, or lacks slices. Else empty.
     """
 
     id: str
@@ -83,6 +87,7 @@ class ScanImage:
     channels: int
     parts: tuple[Part, ...] = field(repr=False)
     notes: tuple[str, ...] = ()
+    positions: tuple[tuple[float, ...], ...] = ()
 
     @property
     def group(self) -> str:
@@ -101,5 +106,6 @@ class ScanImage:
             fields[name] = tuple(fields[name])
         fields["spacing"] = None if fields["spacing"] is None else tuple(fields["spacing"])
         fields["affine"] = None if fields["affine"] is None else tuple(tuple(row) for row in fields["affine"])
+        fields["positions"] = tuple(tuple(place) for place in fields.get("positions", ()))
         fields["parts"] = tuple(Part(*part) for part in fields["parts"])
         return cls(**fields)

@@ -19,9 +19,11 @@ class Volume:
         affine: 4×4 voxel-to-world matrix, RAS+ millimetres; None where the file has no position in a patient.
         spacing: millimetres along each spatial axis; None where the file states none.
         modality: DICOM modality, "" where unknown.
+        notes: what is unusual, and what was done about it; no text from a header.
     """
 
     array: np.ndarray
     affine: np.ndarray | None
     spacing: tuple[float, ...] | None
     modality: str = ""
+    notes: tuple[str, ...] = ()
