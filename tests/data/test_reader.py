@@ -6,12 +6,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from monai.data import DataLoader, Dataset, PydicomReader
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImage, LoadImaged
 from tiny_scans import blob, write_dicom, write_nifti, write_png, write_series
 
 from monai_mixssl.data.metadata import ALLOWED_METADATA, KeepAllowedMetadatad
 from monai_mixssl.data.reader import ScanReader
-from monai_mixssl.errors import DataError
+from monai_mixssl.errors import ConfigError, DataError
 
 PIPELINE = Compose(
     [LoadImaged("image", reader=ScanReader), KeepAllowedMetadatad("image"), EnsureChannelFirstd("image")]
@@ -27,11 +28,29 @@ def test_a_folder_is_read_as_one_volume_with_its_affine(tmp_path):
     assert image.meta["modality"] == "MR"
 
 
-def test_two_series_in_a_folder_are_refused(tmp_path):
-    write_series(tmp_path / "a", blob((3, 8, 8)))
-    write_series(tmp_path / "b", blob((3, 8, 8)), SeriesInstanceUID="1.9")
-    with pytest.raises(DataError, match="2 images or volumes"):
-        ScanReader().read(tmp_path)
+def test_two_series_in_a_folder_are_refused_even_where_monai_would_read_them(tmp_path):
+    folder = tmp_path / "Doe"
+    write_series(folder, blob((3, 8, 8)))
+    for path in write_series(tmp_path, blob((3, 8, 8), seed=1), SeriesInstanceUID="1.9"):
+        path.rename(folder / f"b{path.name}")
+    monais = PydicomReader()
+    assert monais.get_data(monais.read(str(folder)))[0].shape[-1] == 6  # both, as one volume
+    with pytest.raises(DataError, match="2 images or volumes") as error:
+        LoadImage(reader=ScanReader)(folder)
+    assert "Doe" not in str(error.value)
+    with pytest.raises(RuntimeError) as wrapped:
+        PIPELINE({"image": str(folder)})
+    assert isinstance(wrapped.value.__cause__, DataError)
+
+
+def test_one_of_several_volumes_can_be_chosen(tmp_path):
+    first, second = blob((3, 8, 8)), blob((3, 8, 8), seed=1)
+    write_series(tmp_path / "a", first)
+    write_series(tmp_path / "b", second, SeriesInstanceUID="1.9")
+    for number, volume in enumerate((first, second)):
+        assert np.array_equal(LoadImage(reader=ScanReader, volume=number)(tmp_path), volume.transpose(2, 1, 0))
+    with pytest.raises(DataError, match="There are 2 volumes and volume is 2"):
+        LoadImage(reader=ScanReader, volume=2)(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["x.nii.gz", "x.png"])
@@ -57,5 +76,33 @@ def test_what_is_no_image_is_refused_without_its_path(tmp_path):
     (tmp_path / "Doe.dcm").write_bytes(b"nothing")
     assert not ScanReader().verify_suffix(tmp_path / "Doe.dcm")
     with pytest.raises(DataError, match="not a DICOM") as error:
-        ScanReader().read(tmp_path / "Doe.dcm")
+        LoadImage(reader=ScanReader)(tmp_path / "Doe.dcm")
     assert "Doe" not in str(error.value)
+
+
+def test_what_is_unusual_and_what_is_left_out_stands_in_the_metadata(tmp_path):
+    paths = write_series(tmp_path, blob((3, 8, 8)), Modality="CT", PixelSpacing=None)
+    (tmp_path / "copy").write_bytes(paths[0].read_bytes())
+    (tmp_path / "report.txt").write_text("Doe")
+    image = PIPELINE({"image": str(tmp_path)})["image"]
+    assert set(image.meta["notes"].split("; ")) == {
+        "no rescale tags, values as stored",
+        "no pixel spacing, taken as 1 mm",
+        "1 left out: duplicate of another DICOM file",
+        "1 left out: not a DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG file",
+    }
+
+
+def test_images_with_and_without_spacing_make_a_batch(tmp_path):
+    paths = [
+        write_dicom(tmp_path / "a", blob((8, 8)), PixelSpacing=[2, 2]),
+        write_png(tmp_path / "b", blob((8, 8), top=255)),
+    ]
+    (batch,) = DataLoader(Dataset([{"image": str(path)} for path in paths], PIPELINE), batch_size=2)
+    assert batch["image"].shape == (2, 1, 8, 8)
+    assert batch["image"].meta["modality"] == ["MR", ""]
+
+
+def test_an_unknown_geometry_is_refused():
+    with pytest.raises(ConfigError, match="geometry is 'straight'; use one of accept, resample, refuse"):
+        ScanReader(geometry="straight")
