@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our method and everything that is varied about it, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+__all__ = ["RECIPES", "Recipe"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to pretrain by mixing; the field names are those of the pretraining bundle's keys.
+
+    Attributes:
+        source: see ``source_pool.SOURCES``.
+        transparency: range that is drawn from uniformly.
+        transparency_map_cells: cells along an axis of a map, 0 for one number an image.
+        match: intensities of the source, ``"mean_std"`` or None.
+        renormalize: whether the blend is given the target's mean and deviation.
+        reconstruction_weight, transparency_weight, agreement_weight: of the objectives.
+        agreement: ``"infonce"`` or ``"vicreg"``.
+        temperature: of ``"infonce"``.
+        jitter: strength of random brightness and contrast, 0 for none.
+        views: 1, or 2 where the agreement has a weight.
+        blended_views: how many of the views are blended.
+    """
+
+    source: str = "dead_leaves"
+    transparency: tuple[float, float] = (0.0, 1.0)
+    transparency_map_cells: int = 0
+    match: str | None = None
+    renormalize: bool = False
+    reconstruction_weight: float = 1.0
+    transparency_weight: float = 1.0
+    agreement_weight: float = 0.0
+    agreement: str = "infonce"
+    temperature: float = 0.2
+    jitter: float = 0.0
+    views: int = 1
+    blended_views: int = 2
+
+
+PLAIN = Recipe()
+MATCHED = replace(PLAIN, match="mean_std", renormalize=True)
+MATCHED_MAP = replace(MATCHED, transparency_map_cells=4)
+AGREE = replace(PLAIN, transparency=(0.5, 1.0), transparency_map_cells=4, jitter=0.4, agreement_weight=1.0, views=2)
+
+RECIPES: dict[str, Recipe] = {
+    # the paper's method as far as its abstract tells
+    "mixssl_plain": PLAIN,
+    # matched intensities and renormalised blends: the default of the first release
+    "matched": MATCHED,
+    "matched_map": MATCHED_MAP,
+    "agree": AGREE,
+    # what is left when one part goes
+    "agree_no_objectives": replace(AGREE, reconstruction_weight=0.0, transparency_weight=0.0),
+    "agree_no_blend": replace(AGREE, transparency=(1.0, 1.0), reconstruction_weight=0.0, transparency_weight=0.0),
+    "agree_no_reconstruction": replace(AGREE, reconstruction_weight=0.0),
+    "agree_no_transparency": replace(AGREE, transparency_weight=0.0),
+    "agree_no_jitter": replace(AGREE, jitter=0.0),
+    "agree_no_map": replace(AGREE, transparency_map_cells=0),
+    "agree_matched": replace(AGREE, match="mean_std", renormalize=True),
+    # variations
+    "agree_photographs": replace(AGREE, source="photographs"),
+    "agree_noise": replace(AGREE, source="noise"),
+    "agree_fractal": replace(AGREE, source="fractal"),
+    "agree_same_domain": replace(AGREE, source="same_domain"),
+    "agree_wide": replace(AGREE, transparency=(0.2, 1.0)),
+    "agree_mild": replace(AGREE, transparency=(0.7, 1.0)),
+    "agree_vicreg": replace(AGREE, agreement="vicreg"),
+    "agree_one_blended": replace(AGREE, blended_views=1),
+    "agree_strong": replace(AGREE, reconstruction_weight=10.0, transparency_weight=10.0),
+    "agree_t01": replace(AGREE, temperature=0.1),
+}
