@@ -27,6 +27,7 @@ def knn_probe(
     num_classes: int,
     pooling: str = "last",
     neighbours: Sequence[int] = NEIGHBOURS,
+    keep_probabilities: bool = False,
 ) -> dict[str, Any]:
     """Let the nearest training images vote, each with weight exp(cosine / 0.07), on standardised features.
 
@@ -41,6 +42,7 @@ def knn_probe(
         num_classes: number of classes or labels.
         pooling: which features of the tables.
         neighbours: numbers to choose from.
+        keep_probabilities: return them, too.
 
     Returns:
         ``{"neighbours": k, "validation": scores, "test": scores}``, as in
@@ -67,7 +69,7 @@ def knn_probe(
 
     options = [count for count in sorted(neighbours) if count <= limit] or [1]
     count = choose(options, predict, validation, default=min(_DEFAULT_NEIGHBOURS, limit))
-    scores = evaluate(lambda table: predict(count, table), {"validation": validation, "test": test})
+    scores = evaluate(lambda table: predict(count, table), {"validation": validation, "test": test}, keep_probabilities)
     return {"neighbours": int(count), **scores}
 
 

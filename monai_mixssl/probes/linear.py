@@ -25,6 +25,7 @@ def linear_probe(
     num_classes: int,
     pooling: str = "last",
     strengths: Sequence[float] = STRENGTHS,
+    keep_probabilities: bool = False,
 ) -> dict[str, Any]:
     """Fit scikit-learn's ``LogisticRegression`` to standardised features.
 
@@ -38,11 +39,13 @@ def linear_probe(
         num_classes: number of classes or labels; those without a training image are predicted with probability 0.
         pooling: which features of the tables.
         strengths: values of ``C`` to choose from.
+        keep_probabilities: return them, too.
 
     Returns:
         ``{"strength": C, "validation": scores, "test": scores}``, scores as in
         :func:`~monai_mixssl.probes.scores.class_scores`, over images (slices of a volume averaged), None where there
-        are no such images.
+        are no such images. With ``keep_probabilities`` also ``"probabilities"``, a dictionary of arrays (M, K), a row
+        an image, by the same names.
 
     Raises:
         ConfigError: when scikit-learn is not installed, or the labels do not fit the number of classes.
@@ -59,7 +62,9 @@ def linear_probe(
         return models[strength](scale(table))
 
     strength = choose(sorted(strengths), predict, validation, default=_DEFAULT_STRENGTH)
-    scores = evaluate(lambda table: predict(strength, table), {"validation": validation, "test": test})
+    scores = evaluate(
+        lambda table: predict(strength, table), {"validation": validation, "test": test}, keep_probabilities
+    )
     return {"strength": float(strength), **scores}
 
 

@@ -121,13 +121,19 @@ def choose(
 
 
 def evaluate(
-    predict: Callable[[FeatureTable], np.ndarray], tables: dict[str, FeatureTable | None]
-) -> dict[str, dict[str, float | None] | None]:
-    """The scores of each table by its name; None for one that is not there."""
-    return {
-        name: None if table is None else class_scores(*average_by_id(table, predict(table)))
-        for name, table in tables.items()
-    }
+    predict: Callable[[FeatureTable], np.ndarray],
+    tables: dict[str, FeatureTable | None],
+    keep_probabilities: bool = False,
+) -> dict[str, Any]:
+    """The scores of each table by its name; None for one that is not there.
+
+    With ``keep_probabilities`` also ``"probabilities"``: (M, K) by the table's name, a row an image.
+    """
+    predicted = {name: average_by_id(table, predict(table)) for name, table in tables.items() if table is not None}
+    scores: dict[str, Any] = {name: class_scores(*predicted[name]) if name in predicted else None for name in tables}
+    if keep_probabilities:
+        scores["probabilities"] = {name: probabilities for name, (_, probabilities) in predicted.items()}
+    return scores
 
 
 def check_labels(train: FeatureTable, num_classes: int) -> None:

@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from made_up_features import table
 
 from monai_mixssl.errors import ConfigError
-from monai_mixssl.probes import FeatureTable, class_scores, require_sklearn
+from monai_mixssl.probes import FeatureTable, class_scores, knn_probe, linear_probe, require_sklearn
 from monai_mixssl.probes.scores import average_by_id, brier_score, standardised
 
 
@@ -70,3 +71,14 @@ def test_without_scikit_learn_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ConfigError, match=r'probes need scikit-learn; install it with pip install "monai-mixssl'):
         require_sklearn()
+
+
+@pytest.mark.parametrize("probe", [linear_probe, knn_probe])
+def test_the_probabilities_that_are_kept_are_those_that_were_scored(probe):
+    train, test = table(30, 0, apart=1.0), table(40, 1, apart=1.0)
+    result = probe(train, None, test, 3, keep_probabilities=True)
+    kept = result["probabilities"]
+    assert kept.keys() == {"test"}
+    assert kept["test"].shape == (40, 3)
+    assert (kept["test"].argmax(1) == test.labels.numpy()).mean() == pytest.approx(result["test"]["accuracy"])
+    assert "probabilities" not in probe(train, None, test, 3)
