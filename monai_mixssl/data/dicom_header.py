@@ -8,7 +8,7 @@ import re
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -105,7 +105,7 @@ class DicomHeader:
 
 
 @quiet_libraries()
-def read_dicom_header(path: str | Path, file: IO[bytes] | None = None) -> DicomHeader:
+def read_dicom_header(path: str | Path, file: BinaryIO | None = None) -> DicomHeader:
     """Reads a header without its pixels.
 
     Args:

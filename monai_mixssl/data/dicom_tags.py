@@ -11,7 +11,7 @@ import functools
 import io
 import struct
 import zlib
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from pydicom.charset import convert_encodings
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -63,8 +63,8 @@ class DicomTags:
         Exception: of many kinds, where the file is damaged.
     """
 
-    def __init__(self, file: IO[bytes], wanted: tuple[str | int, ...]) -> None:
-        tags = list(_tags_for(wanted))
+    def __init__(self, file: BinaryIO, wanted: tuple[str | int, ...]) -> None:
+        tags: list[BaseTag | int] = list(_tags_for(wanted))
         self.private = 0
         self.syntax = ""
         self.elements: dict[int, Any] = {}
@@ -74,7 +74,7 @@ class DicomTags:
             self.syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", ""))
             self.elements = {int(tag): dataset.get_item(tag) for tag in dataset.keys()}  # noqa: SIM118 (no values yet)
 
-    def _read_usual(self, file: IO[bytes], tags: list[BaseTag]) -> bool:
+    def _read_usual(self, file: BinaryIO, tags: list[BaseTag | int]) -> bool:
         """Reads a file with preamble and transfer syntax, little endian; returns False for any other."""
         if file.read(132)[128:] != b"DICM":
             return False
@@ -88,13 +88,14 @@ class DicomTags:
             stream = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), LARGEST_HEADER))
         implicit = self.syntax == IMPLICIT
         for element in data_element_generator(stream, implicit, True, self._at_pixels, specific_tags=tags):
-            self.elements[element.tag] = element
+            self.elements[int(element.tag)] = element
         return True
 
     def _at_pixels(self, tag: int, vr: str | None, length: int) -> bool:
-        if tag & 0x10000:
+        number = int(tag)  # comparing pydicom's tags takes longer than reading them
+        if number & 0x10000:
             self.private += 1
-        return tag >= PIXELS
+        return number >= PIXELS
 
     def __contains__(self, keyword: str) -> bool:
         return _tag(keyword) in self.elements
@@ -122,7 +123,7 @@ class DicomTags:
     def _value(self, element: Any) -> Any:
         if not isinstance(element, RawDataElement):
             return element.value  # a sequence: pydicom reads those of undefined length at once
-        raw, vr = element.value, element.VR or _vr(element.tag)
+        raw, vr = element.value, element.VR or _vr(int(element.tag))
         if not raw:
             return None
         if vr in BINARY:
@@ -161,13 +162,13 @@ def _vr(tag: int) -> str:
 
 
 @functools.cache
-def _tags_for(wanted: tuple[str | int, ...]) -> tuple[BaseTag, ...]:
+def _tags_for(wanted: tuple[str | int, ...]) -> tuple[int, ...]:
     tags = {one if isinstance(one, int) else _tag(one) for one in wanted}
-    return tuple(BaseTag(tag) for tag in sorted({*tags, *IDENTIFYING_TAGS, CHARACTERS}))
+    return tuple(sorted({*tags, *IDENTIFYING_TAGS, CHARACTERS}))
 
 
 def _behind_meta(tag: int, vr: str | None, length: int) -> bool:
-    return tag > 0x0002FFFF
+    return int(tag) > 0x0002FFFF
 
 
 def _texts(raw: bytes | None) -> list[str]:

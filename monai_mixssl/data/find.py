@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
 import json
 import os
+import stat
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from monai_mixssl.data.pause_gc import pause_gc
 from monai_mixssl.errors import DataError
 
 __all__ = ["Found", "FoundFile", "data_roots", "find_files", "split_roots"]
@@ -17,12 +23,17 @@ __all__ = ["Found", "FoundFile", "data_roots", "find_files", "split_roots"]
 DatasetDir = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
-@dataclass(frozen=True)
-class FoundFile:
-    """A file and its key: its place below the data folder, the same wherever that folder lies."""
+class FoundFile(NamedTuple):
+    """A file and its key: its place below the data folder, the same wherever that folder lies.
+
+    Size in bytes; times of its content and of its status in nanoseconds.
+    """
 
     key: str
-    path: Path
+    path: str
+    size: int
+    modified: int
+    changed: int
 
 
 @dataclass
@@ -30,7 +41,13 @@ class Found:
     """Files in the order of their keys, and (key, path, reason) of what could not be looked at."""
 
     files: list[FoundFile] = field(default_factory=list)
-    problems: list[tuple[str, Path, str]] = field(default_factory=list)
+    problems: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def state(self) -> str:
+        """Returns a hash that differs where a file was added, taken away, moved or changed."""
+        lines = [f"{key}\0{size}\0{modified}\0{changed}" for key, _, size, modified, changed in self.files]
+        lines += [f"{key}\0{reason}" for key, _, reason in self.problems]
+        return hashlib.sha256("\n".join(lines).encode("utf-8", errors="surrogatepass")).hexdigest()
 
 
 def split_roots(text: str) -> list[str]:
@@ -70,10 +87,11 @@ def data_roots(dataset_dir: DatasetDir) -> list[Path]:
     return roots
 
 
+@pause_gc()
 def find_files(dataset_dir: DatasetDir, skip: Collection[Path] = ()) -> Found:
     """Walks every folder of `dataset_dir` once and lists the files in an order that the file system does not decide.
 
-    Links are followed; a folder or file that was seen already (by a link, or in overlapping roots) is not taken twice.
+    Links are followed, after all else, so that a file is used where it lies; what a link leads to is not taken twice.
 
     Args:
         dataset_dir: see `data_roots`; a `.json` file is read as a MONAI datalist.
@@ -82,45 +100,100 @@ def find_files(dataset_dir: DatasetDir, skip: Collection[Path] = ()) -> Found:
     Raises:
         DataError: a root is missing, or a datalist cannot be used.
     """
-    found = Found()
-    seen: set[tuple[int, int]] = set()
-    skipped = {os.path.realpath(folder) for folder in skip}
+    walk = _Walk(skip)
     for number, root in enumerate(data_roots(dataset_dir)):
         is_datalist = root.is_file() and root.suffix.lower() == ".json"
-        starts = _datalist_files(root) if is_datalist else [("", root)]
-        for name, start in starts:
-            _walk(f"{number}/{name}" if name else f"{number}", start, skipped, seen, found)
-    return found
+        for name, start in _datalist_files(root) if is_datalist else [("", root)]:
+            walk.start(f"{number}/{name}" if name else f"{number}", str(start))
+    walk.follow_links()
+    walk.found.files.sort()
+    return walk.found
 
 
-def _walk(key: str, path: Path, skipped: set[str], seen: set[tuple[int, int]], found: Found) -> None:
-    # an explicit stack: a tree deeper than Python's recursion limit is odd, but no reason to fail
-    stack = [(key, path)]
-    while stack:
-        key, path = stack.pop()
+class _Walk:
+    """Strings and `os.scandir` only: objects for each path would take longer than the file system."""
+
+    def __init__(self, skip: Collection[Path]) -> None:
+        self.found = Found()
+        self.folders: set[tuple[int, int]] = set()
+        for folder in skip:
+            with contextlib.suppress(OSError):  # it is not there yet
+                status = os.stat(folder)
+                self.folders.add((status.st_dev, status.st_ino))
+        self.skipped = frozenset(self.folders)
+        self.files: set[tuple[int, int]] = set()
+        self.links: deque[tuple[str, str]] = deque()
+
+    def start(self, key: str, path: str, is_link: bool = False) -> None:
+        """Looks at a file, or at a folder and all that is in it."""
+        # an explicit stack: a tree deeper than Python's recursion limit is odd, but no reason to fail
+        stack: list[tuple[str, str]] = []
+        self._look(key, path, stack, is_link)
+        while stack:
+            self._list(*stack.pop(), stack)
+
+    def follow_links(self) -> None:
+        """Looks at what links lead to; there may be further links."""
+        while self.links:
+            self.start(*self.links.popleft(), is_link=True)
+
+    def _look(self, key: str, path: str, stack: list[tuple[str, str]], is_link: bool) -> None:
         try:
-            status = path.stat()
-            identity = (status.st_dev, status.st_ino)
-            if path.is_dir():
-                if identity in seen or os.path.realpath(path) in skipped:
-                    continue
-                seen.add(identity)
-                with os.scandir(path) as entries:
-                    names = sorted((entry.name for entry in entries), reverse=True)
-                stack.extend((f"{key}/{name}", path / name) for name in names)
-            elif not path.is_file():
-                found.problems.append((key, path, "not a regular file"))
-            elif identity in seen:
-                found.problems.append((key, path, "a link to a file that is used already"))
-            else:
-                seen.add(identity)
-                found.files.append(FoundFile(key, path))
-        except PermissionError:
-            found.problems.append((key, path, "no permission to read it"))
-        except FileNotFoundError:
-            found.problems.append((key, path, "the file does not exist"))
-        except OSError:  # a loop of links, a name too long, a share that went away
-            found.problems.append((key, path, "the file system cannot open it"))
+            status = os.stat(path)
+        except OSError as error:
+            self._problem(key, path, error, is_link)
+            return
+        if not stat.S_ISDIR(status.st_mode):
+            self._file(key, path, status)
+            return
+        identity = (status.st_dev, status.st_ino)
+        if identity not in self.folders:
+            self.folders.add(identity)
+            stack.append((key, path))
+        elif is_link and identity not in self.skipped:
+            self.found.problems.append((key, path, "a link to a folder that is looked at already"))
+
+    def _list(self, key: str, path: str, stack: list[tuple[str, str]]) -> None:
+        try:
+            with os.scandir(path) as opened:
+                entries = sorted(opened, key=lambda entry: entry.name)
+        except OSError as error:
+            self._problem(key, path, error)
+            return
+        for entry in entries:
+            name = f"{key}/{entry.name}"
+            try:
+                if entry.is_symlink():
+                    self.links.append((name, entry.path))
+                elif entry.is_dir(follow_symlinks=False):
+                    self._look(name, entry.path, stack, False)
+                else:
+                    self._file(name, entry.path, entry.stat(follow_symlinks=False))
+            except OSError as error:
+                self._problem(name, entry.path, error)
+
+    def _file(self, key: str, path: str, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            self.found.problems.append((key, path, "not a regular file"))
+            return
+        identity = (status.st_dev, status.st_ino)
+        if status.st_ino:  # os.scandir does not know it on Windows
+            if identity in self.files:
+                self.found.problems.append((key, path, "a link to a file that is used already"))
+                return
+            self.files.add(identity)
+        self.found.files.append(FoundFile(key, path, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+    def _problem(self, key: str, path: str, error: OSError, is_link: bool = False) -> None:
+        if isinstance(error, PermissionError):
+            reason = "no permission to read it"
+        elif isinstance(error, FileNotFoundError):
+            reason = "a link to a file that does not exist" if is_link else "the file does not exist"
+        elif error.errno == errno.ELOOP:
+            reason = "a link that leads to itself"
+        else:  # a name too long, a share that went away
+            reason = "the file system cannot open it"
+        self.found.problems.append((key, path, reason))
 
 
 def _datalist_files(file: Path) -> list[tuple[str, Path]]:

@@ -22,17 +22,18 @@ def new_salt() -> bytes:
     return secrets.token_bytes(32)
 
 
-def short_id(salt: bytes, *parts: str) -> str:
-    """Hashes `parts` to an id of 12 hexadecimal digits.
+def short_id(salt: bytes, *parts: str, length: int = ID_LENGTH) -> str:
+    """Hashes `parts` to an id of 12 hexadecimal digits, or another number of them.
 
     Args:
         salt: secret of this run, see `new_salt`.
         parts: what the id stands for. The first is a kind ("file", "series", "patient"), so that equal texts of two
             kinds get different ids.
+        length: number of digits, at most 64.
     """
     # the separator cannot occur in a path or a UID, so ("a", "bc") and ("ab", "c") differ
     message = "\0".join(parts).encode("utf-8", errors="surrogateescape")
-    return hmac.new(salt, message, hashlib.sha256).hexdigest()[:ID_LENGTH]
+    return hmac.digest(salt, message, "sha256").hex()[:length]
 
 
 def list_hash(ids: Iterable[str]) -> str:

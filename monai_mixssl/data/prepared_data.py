@@ -40,6 +40,7 @@ def prepare_data(
     normalization: str = "auto",
     min_foreground: float = 0.1,
     max_pad: float = 2.0,
+    geometry: str = "accept",
     val_fraction: float | None = 0.1,
     seed: int = 0,
     num_workers: int | None = None,
@@ -52,7 +53,8 @@ def prepare_data(
     Args:
         dataset_dir: a folder, several (a list, or separated by commas), or a MONAI datalist JSON; only read.
         output_dir: the run's output folder; gets `manifest.json`, `excluded.jsonl` and `private/`.
-        spatial_dims, in_channels, patch_size, spacing, normalization, min_foreground, max_pad: see `PrepareSettings`.
+        spatial_dims, in_channels, patch_size, spacing, normalization, min_foreground, max_pad, geometry: see
+            `PrepareSettings`.
         val_fraction: share of patients, series or files held out; None: nothing is (inference).
         seed: seed of the split.
         num_workers: processes; None: one per core, at most 4. The result does not depend on it.
@@ -74,6 +76,7 @@ def prepare_data(
         normalization,
         min_foreground,
         max_pad,
+        geometry,
     )
     output = Path(output_dir)
     workers = default_workers() if num_workers is None else num_workers
@@ -81,7 +84,14 @@ def prepare_data(
         return _resume(output, settings, workers, progress)
     data_roots(dataset_dir)  # a misspelt folder leaves no output folder behind
     private = PrivateFolder(output)
-    found = scan(dataset_dir, salt=private.salt(), skip=[output], num_workers=workers, progress=progress)
+    found = scan(
+        dataset_dir,
+        salt=private.salt(),
+        skip=[output],
+        num_workers=workers,
+        progress=progress,
+        index=private.scan,
+    )
     images, records, excluded = prepare_scan(found, output, settings, workers, progress, report)
     data = _split(output, images, records, excluded, settings, val_fraction, seed)
     write_manifest(output, data, found_counts(found.images), {"val_fraction": val_fraction, "seed": seed})
@@ -117,8 +127,8 @@ def prepare_scan(
     write_excluded(output, found.excluded)
     if not found.images:
         raise DataError(
-            f"Nothing usable was found among {len(found.excluded)} files; dataset_dir must hold DICOM, NIfTI, PNG or "
-            "JPEG images (excluded.jsonl in output_dir lists why each was left out)."
+            f"Nothing usable was found among {len(found.excluded)} files; dataset_dir must hold DICOM, NIfTI, NRRD, "
+            "MetaImage, PNG or JPEG images (excluded.jsonl in output_dir lists why each was left out)."
         )
     private.remove_leftovers()  # they take room on the disk
     # what a killed run has prepared already needs no room any more

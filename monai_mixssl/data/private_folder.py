@@ -17,8 +17,8 @@ __all__ = ["PrivateFolder"]
 class PrivateFolder:
     """Creates `private/` (mode 0700) in an output folder, or opens the one that is there.
 
-    It holds `salt` (secret of the ids), `files.csv` (which file is behind an id), `index.json` (what the scan found)
-    and `prepared/` (the normalised arrays).
+    It holds `salt` (secret of the ids), `files.csv` (which file is behind an id), `index.json` (what the scan found),
+    `scan/` (what it saw of each file, see `ScanIndex`) and `prepared/` (the normalised arrays).
 
     Args:
         output_dir: the run's output folder; created when missing.
@@ -31,6 +31,7 @@ class PrivateFolder:
         self.path = Path(output_dir) / "private"
         self.prepared = self.path / "prepared"
         self.index = self.path / "index.json"
+        self.scan = self.path / "scan"
         with disk_errors("the folder private/"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir(mode=0o700, exist_ok=True)

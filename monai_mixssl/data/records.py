@@ -64,7 +64,7 @@ class ScanImage:
         id: 12 hexadecimal digits.
         patient: hashed patient, "" where unknown.
         series: hashed series, or the hashed file where there is no series.
-        kind: "dicom", "nifti" or "image" (PNG, JPEG).
+        kind: "dicom", "nifti", "itk" (NRRD, MetaImage) or "image" (PNG, JPEG).
         modality: DICOM modality ("CT", "MR", …), "" where unknown.
         shape: spatial shape as stored, first axis along a row of pixels (x), 2 or 3 sizes.
         spacing: millimetres per voxel along each of `shape`, None where the file states none.

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,21 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from monai_mixssl.data.dicom_header import DicomHeader, read_dicom_header
+from monai_mixssl.data.dicom_header import DicomHeader
 from monai_mixssl.data.dicom_series import DicomVolume, group_volumes
-from monai_mixssl.data.find import DatasetDir, FoundFile, find_files
+from monai_mixssl.data.file_header import PASSING, FileHeader, PlainHeader, file_kind, read_header
+from monai_mixssl.data.find import DatasetDir, Found, FoundFile, find_files
 from monai_mixssl.data.identity import short_id
-from monai_mixssl.data.nifti_file import NiftiHeader, read_nifti_header
-from monai_mixssl.data.picture_file import read_picture_size
+from monai_mixssl.data.index import ScanIndex
+from monai_mixssl.data.pause_gc import pause_gc
+from monai_mixssl.data.quiet import quiet_libraries
 from monai_mixssl.data.records import Excluded, LeftOut, Part, ScanImage
 
 __all__ = ["ScanResult", "file_kind", "scan"]
 
+COUNTS = ("dicom_files", "identifying", "with_private_tags")
+PLAIN_PART = Part("")[1:]
 CHUNK = 256  # files per task of a worker: sending tasks one by one would cost more than the headers
-NIFTI_ENDINGS = (".nii", ".nii.gz")
 
 
 @dataclass
@@ -34,38 +39,19 @@ class ScanResult:
         images: in the order of their files' keys, which does not depend on the salt or the file system.
         excluded: what is left out, each with its reason.
         excluded_files: (id, path) of those. Private.
+        dicom_files: number of DICOM files that show images.
+        identifying: in how many of them each identifying tag is filled, by keyword.
+        with_private_tags: in how many of them there are private tags.
+        opened: number of files that were opened: 0 where an index knew all of them.
     """
 
     images: list[ScanImage] = field(default_factory=list)
     excluded: list[Excluded] = field(default_factory=list)
     excluded_files: list[tuple[str, str]] = field(default_factory=list, repr=False)
-
-
-def file_kind(path: Path) -> str:
-    """Returns "dicom", "nifti" or "image", by content first: many DICOM files have no ending, or a wrong one.
-
-    Raises:
-        LeftOut: the file is empty, cannot be opened, or is something else.
-    """
-    try:
-        with open(path, "rb") as file:
-            head = file.read(352)
-    except PermissionError:
-        raise LeftOut("no permission to read it") from None
-    except OSError:
-        raise LeftOut("the file system cannot open it") from None
-    if not head:
-        raise LeftOut("empty file")
-    if head[128:132] == b"DICM":
-        return "dicom"
-    if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
-        return "image"
-    if path.name.lower().endswith(NIFTI_ENDINGS) or head[344:347] in (b"n+1", b"n+2"):
-        return "nifti"
-    # DICOM of before 1993 has no preamble: it starts with the length of group 8 (or 2), or that group's first element
-    if head[:2] in (b"\x08\x00", b"\x02\x00") and head[2:4] in (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00"):
-        return "dicom"
-    raise LeftOut("not a DICOM, NIfTI, PNG or JPEG file")
+    dicom_files: int = 0
+    identifying: dict[str, int] = field(default_factory=dict)
+    with_private_tags: int = 0
+    opened: int = 0
 
 
 def scan(
@@ -75,6 +61,7 @@ def scan(
     skip: Collection[Path] = (),
     num_workers: int = 0,
     progress: bool = True,
+    index: Path | None = None,
 ) -> ScanResult:
     """Finds every image and volume of `dataset_dir`; reads headers only.
 
@@ -84,118 +71,180 @@ def scan(
         skip: folders that are not entered.
         num_workers: processes that read headers, for more than a few hundred files.
         progress: show a progress bar on stderr.
+        index: folder that keeps what was seen, below `private/`: files that have not changed since are not opened
+            again. None: nothing is kept.
 
     Raises:
         DataError: `dataset_dir` does not exist, or its datalist cannot be used.
+        RunFolderError: the index cannot be written.
     """
     found = find_files(dataset_dir, skip)
+    kept = None if index is None else ScanIndex(index, salt)
+    if kept is not None and (before := _restored(kept.result(found), found)) is not None:
+        return before
+    headers = {} if kept is None else kept.headers(found)
+    new = [file for file in found.files if file.key not in headers]
+    bar = tqdm(desc="scanning", total=len(found.files), initial=len(headers), disable=not progress, unit="file")
+    try:
+        for files, chunk in _read_headers(new, num_workers, salt):
+            headers.update(zip((file.key for file in files), chunk, strict=True))
+            bar.update(len(files))
+    finally:
+        bar.close()
+        if kept is not None and new:  # also of a scan that was interrupted
+            kept.save_headers(found, headers)
+    result = _assemble(found, headers, salt)
+    result.opened = len(new)
+    if kept is not None:
+        _keep(kept, found, headers, result)
+    return result
+
+
+@pause_gc()
+def _assemble(found: Found, headers: Mapping[str, FileHeader], salt: bytes) -> ScanResult:
     result = ScanResult()
 
     def leave_out(key: str, path: str, reason: str, detail: str = "") -> None:
         result.excluded.append(Excluded(short_id(salt, "file", key), reason, detail))
         result.excluded_files.append((result.excluded[-1].id, path))
 
-    for key, problem_path, reason in found.problems:
-        leave_out(key, str(problem_path), reason)
+    for key, path, reason in found.problems:
+        leave_out(key, path, reason)
     dicom: list[tuple[str, str, DicomHeader]] = []
     images: list[tuple[str, ScanImage]] = []
     first_of: set[str] = set()  # SOP instances
-    for file, header in tqdm(
-        _read_headers(found.files, num_workers), "scanning", len(found.files), disable=not progress, unit="file"
-    ):
+    identifying: Counter[str] = Counter()
+    used = _voxel_files(found.files, headers)
+    for file in found.files:
+        header = headers[file.key]
         if isinstance(header, LeftOut):
-            leave_out(file.key, str(file.path), header.reason, header.detail)
-        elif isinstance(header, DicomHeader):
+            if file.path not in used:
+                leave_out(file.key, file.path, header.reason, header.detail)
+        elif isinstance(header, PlainHeader):
+            images.extend((file.key, image) for image in _images_of_file(file, header, salt))
+        else:
+            result.dicom_files += 1
+            result.with_private_tags += header.private_tags > 0
+            identifying.update(header.identifying)
             if header.sop_instance and header.sop_instance in first_of:
-                leave_out(file.key, str(file.path), "duplicate of another DICOM file")
+                leave_out(file.key, file.path, "duplicate of another DICOM file")
             else:
                 first_of.add(header.sop_instance)
-                dicom.append((file.key, str(file.path), header))
-        else:
-            images.extend((file.key, image) for image in _images_of_file(file, header, salt))
+                dicom.append((file.key, file.path, header))
     for volume in group_volumes(dicom):
         images.append((min(volume.keys), _image_of_volume(volume, salt)))
     result.images = [image for _, image in sorted(images, key=lambda pair: pair[0])]
+    result.identifying = dict(identifying)
     return result
 
 
+def _voxel_files(files: Iterable[FoundFile], headers: Mapping[str, FileHeader]) -> set[str]:
+    """Paths of files that look like nothing, but hold the voxels of a header that lies apart."""
+    used = set()
+    for file in files:
+        header = headers[file.key]
+        if isinstance(header, PlainHeader):
+            for name in header.voxel_files:
+                used.add(os.path.normpath(os.path.join(os.path.dirname(file.path), name)))
+    return used
+
+
 class _Headers(Dataset):
-    def __init__(self, files: list[FoundFile]) -> None:
-        self.files = files
+    def __init__(self, files: list[FoundFile], salt: bytes) -> None:
+        self.files, self.salt = files, salt
 
     def __len__(self) -> int:
         return -(-len(self.files) // CHUNK)
 
-    def __getitem__(self, index: int) -> list[tuple[FoundFile, Any]]:
-        return [(file, _header_of(file.path)) for file in self.files[index * CHUNK : (index + 1) * CHUNK]]
-
-
-def _header_of(path: Path) -> Any:
-    try:
-        kind = file_kind(path)
-        if kind == "dicom":
-            return read_dicom_header(path)
-        return read_nifti_header(path) if kind == "nifti" else read_picture_size(path)
-    except LeftOut as reason:
-        return reason
+    @quiet_libraries()  # once a chunk: it takes a while
+    def __getitem__(self, index: int) -> list[FileHeader]:
+        return [read_header(file.path, self.salt) for file in self.files[index * CHUNK : (index + 1) * CHUNK]]
 
 
 def _first(batch: list[Any]) -> Any:
     return batch[0]
 
 
-def _read_headers(files: list[FoundFile], num_workers: int) -> Iterator[tuple[FoundFile, Any]]:
-    if len(files) <= 2 * CHUNK or num_workers == 0:
-        for file in files:
-            yield file, _header_of(file.path)
-        return
-    # a generator of its own: the loader would otherwise draw its workers' seeds from torch's global one
-    loader = DataLoader(
-        _Headers(files), batch_size=1, collate_fn=_first, num_workers=num_workers, generator=torch.Generator()
-    )
-    for chunk in loader:
-        yield from chunk
+def _read_headers(
+    files: list[FoundFile], num_workers: int, salt: bytes
+) -> Iterator[tuple[list[FoundFile], list[FileHeader]]]:
+    work = _Headers(files, salt)
+    chunks: Iterable[list[FileHeader]] = (work[number] for number in range(len(work)))
+    if len(files) > 2 * CHUNK and num_workers > 0:
+        # a generator of its own: the loader would otherwise draw its workers' seeds from torch's global one
+        chunks = DataLoader(work, batch_size=1, collate_fn=_first, num_workers=num_workers, generator=torch.Generator())
+    for number, headers in enumerate(chunks):
+        yield files[number * CHUNK : (number + 1) * CHUNK], headers
 
 
-def _images_of_file(file: FoundFile, header: Any, salt: bytes) -> Iterable[ScanImage]:
+def _images_of_file(file: FoundFile, header: PlainHeader, salt: bytes) -> Iterable[ScanImage]:
     series = short_id(salt, "file", file.key)
-    if not isinstance(header, NiftiHeader):
-        shape, channels = header
-        yield ScanImage(series, "", series, "image", "", shape, None, None, channels, (Part(str(file.path)),))
-        return
     for number in range(header.volumes):
         yield ScanImage(
             id=series if header.volumes == 1 else short_id(salt, "volume", file.key, str(number)),
             patient="",
             series=series,
-            kind="nifti",
-            modality="",
+            kind=header.kind,
+            modality=header.modality,
             shape=header.shape,
             spacing=header.spacing,
             affine=None,
             channels=header.channels,
-            parts=(Part(str(file.path), number),),
+            parts=(Part(file.path, number),),
         )
 
 
 def _image_of_volume(volume: DicomVolume, salt: bytes) -> ScanImage:
-    header = volume.header
-    uids = (header.study, header.series) if header.series else (min(volume.keys),)
-    first = volume.parts[0]
-    own = "" if volume.affine is not None else min(volume.keys)  # files without positions are an image each
-    orientation = "" if volume.affine is None else str([round(number) for number in header.frames[0].orientation or ()])
+    header, first = volume.header, volume.parts[0]
+    # nothing about names or order of the files, except where a file has no identity of its own
+    instance = header.sop_instance or volume.keys[0]
     return ScanImage(
-        id=short_id(
-            salt, "dicom", *uids, own, orientation, str(volume.shape[:2]), str(volume.occurrence), min(volume.keys)
-        ),
-        patient=short_id(salt, "patient", header.patient) if header.patient else "",
-        series=short_id(salt, "series", *uids),
+        id=short_id(salt, "dicom", header.series, instance, str(first.number), str(volume.affine is None)),
+        patient=header.patient,
+        series=header.series or short_id(salt, "series", min(volume.keys)),
         kind="dicom",
         modality=header.modality,
         shape=volume.shape,
         spacing=volume.spacing,
         affine=volume.affine,
         channels=header.channels,
-        parts=volume.parts if len(volume.parts) > 1 else (first,),
+        parts=volume.parts,
         notes=volume.notes,
+        positions=volume.positions,
     )
+
+
+def _keep(kept: ScanIndex, found: Found, headers: Mapping[str, FileHeader], result: ScanResult) -> None:
+    """Saves the result, with files by their number: paths are known from finding them."""
+    if any(isinstance(header, LeftOut) and header.reason in PASSING for header in headers.values()):
+        kept.forget_result()
+        return
+    paths = [file.path for file in found.files] + [path for _, path, _ in found.problems]
+    numbers = {path: number for number, path in enumerate(paths)}
+    images = []
+    for image in result.images:
+        values = {one.name: getattr(image, one.name) for one in fields(image) if one.name != "parts"}
+        plain = all(part[1:] == PLAIN_PART for part in image.parts)
+        parts = [numbers[part.path] if plain else [numbers[part.path], *part[1:]] for part in image.parts]
+        images.append([values, parts])
+    excluded = [
+        [*asdict(one).values(), numbers[path]]
+        for one, (_, path) in zip(result.excluded, result.excluded_files, strict=True)
+    ]
+    counts = {name: getattr(result, name) for name in COUNTS}
+    kept.save_result(found, {"images": images, "excluded": excluded, **counts})
+
+
+@pause_gc()
+def _restored(saved: Any, found: Found) -> ScanResult | None:
+    if saved is None:
+        return None
+    paths = [file.path for file in found.files] + [path for _, path, _ in found.problems]
+    result = ScanResult(**{name: saved[name] for name in COUNTS})
+    for values, numbers in saved["images"]:
+        parts = [[paths[one]] if isinstance(one, int) else [paths[one[0]], *one[1:]] for one in numbers]
+        result.images.append(ScanImage.from_dict({**values, "parts": parts}))
+    for file_id, reason, detail, number in saved["excluded"]:
+        result.excluded.append(Excluded(file_id, reason, detail))
+        result.excluded_files.append((file_id, paths[number]))
+    return result

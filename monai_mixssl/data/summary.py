@@ -15,7 +15,7 @@ IDS_SHOWN = 3
 
 def found_counts(images: Iterable[ScanImage]) -> dict[str, int]:
     """Counts images by what they are: {"DICOM MR volume": 3, "NIfTI volume": 260, …}."""
-    names = {"dicom": "DICOM", "nifti": "NIfTI", "image": "PNG or JPEG"}
+    names = {"dicom": "DICOM", "nifti": "NIfTI", "itk": "NRRD or MetaImage", "image": "PNG or JPEG"}
     counts: Counter[str] = Counter()
     for image in images:
         volume = len(image.shape) == 3 and 1 not in image.shape

@@ -234,7 +234,7 @@ def images_to_segment(
         dataset_dir = str(segmentation_phantoms(private.path / "phantoms") / "imagesTr")
     given = dataset_dir if isinstance(dataset_dir, str) else list(dataset_dir)
     skip = [] if isinstance(given, str) and given.startswith(str(private.path)) else [folder.path]
-    found = scan(given, salt=private.salt(), skip=skip, progress=progress)
+    found = scan(given, salt=private.salt(), skip=skip, progress=progress, index=private.scan)
     write_index(private, found)
     images, unusable = [], []
     for image in found.images:

@@ -30,7 +30,7 @@ def test_the_messy_dicom_folder_is_sorted_out(provided_data):
     }  # fmt: skip
     assert Counter(one.reason for one in found.excluded) == {
         "duplicate of another DICOM file": 9,
-        "DICOM object that is no image": 1,
+        "DICOM structured report": 1,
     }
     tilted = next(image for image in found.images if image.shape == (512, 512, 28))
     assert len(tilted.notes) == 2

@@ -18,7 +18,7 @@ from monai_mixssl.data.phantoms import write_phantoms
 SENTINELS = re.compile(rb"quaxwort|zvpid|19330717|1\.2\.840\.99977|klbinst|mrnfolder|mrnfile", re.IGNORECASE)
 
 LEFT_OUT = {  # what the file's name holds, and the reason that must be given
-    "garbage": "not a DICOM, NIfTI, PNG or JPEG file",
+    "garbage": "not a DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG file",
     "constant": "constant image",
     "tiny": "smaller than the patch by more than max_pad_factor",
     "truncated": "truncated file",

@@ -92,7 +92,7 @@ def test_the_folder_holds_what_the_docs_list_and_nothing_else(done):
     pictures = {f"pictures/{path.name}" for path in (done.folder / "pictures").iterdir()}
     assert pictures == epochs | {name for name in listed if name.endswith(".png")}
     private = {path.name for path in (done.folder / "private").iterdir()}
-    assert private == {"config.json", "files.csv", "index.json", "prepared", "salt"}
+    assert private == {"config.json", "files.csv", "index.json", "prepared", "salt", "scan"}
 
 
 def test_private_is_for_its_owner_only(done):

@@ -20,7 +20,13 @@ __all__ = ["match_rows", "patient_names", "scan_labelled"]
 
 
 def scan_labelled(
-    table: LabelTable, *, salt: bytes, skip: Iterable[Path] = (), num_workers: int = 0, progress: bool = True
+    table: LabelTable,
+    *,
+    salt: bytes,
+    skip: Iterable[Path] = (),
+    num_workers: int = 0,
+    progress: bool = True,
+    index: Path | None = None,
 ) -> tuple[ScanResult, dict[str, LabelRow]]:
     """Scans the images of a table, and leaves out what has no label, or no image.
 
@@ -31,7 +37,7 @@ def scan_labelled(
         table: the labels.
         salt: secret of the ids.
         skip: folders that are not entered.
-        num_workers, progress: see `scan`.
+        num_workers, progress, index: see `scan`.
 
     Returns:
         What was found, with the patients of the table; and the row of each image, by id.
@@ -52,7 +58,7 @@ def scan_labelled(
             f"None of the {len(table.rows)} files that the list of labels names exists; paths count from the folder "
             "that the list lies in."
         )
-    found = scan(roots, salt=salt, skip=list(skip), num_workers=num_workers, progress=progress)
+    found = scan(roots, salt=salt, skip=list(skip), num_workers=num_workers, progress=progress, index=index)
     _forget(found, {str(file) for file in table.own_files})
     by_path = {str(row.path): row for row in table.rows}
     rows: dict[str, LabelRow] = {}

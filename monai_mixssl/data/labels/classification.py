@@ -129,7 +129,9 @@ def _prepare(
         skip = [private.prepared]
     else:
         skip = [output]
-    found, rows = scan_labelled(table, salt=private.salt(), skip=skip, num_workers=workers, progress=progress)
+    found, rows = scan_labelled(
+        table, salt=private.salt(), skip=skip, num_workers=workers, progress=progress, index=private.scan
+    )
     images, records, excluded = prepare_scan(found, output, settings, workers, progress, report)
     if not images:
         raise DataError(

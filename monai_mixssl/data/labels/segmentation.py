@@ -107,7 +107,9 @@ def _check(
 ) -> tuple[LabelledData, dict[str, int], list[ScanImage]]:
     private = PrivateFolder(output)
     salt = private.salt()
-    found, rows = scan_labelled(table, salt=salt, skip=[private.path], num_workers=workers, progress=progress)
+    found, rows = scan_labelled(
+        table, salt=salt, skip=[private.path], num_workers=workers, progress=progress, index=private.scan
+    )
     counts = Counter(str(rows[image.id].path) for image in found.images)
     several = [image for image in found.images if counts[str(rows[image.id].path)] > 1]
     masks = {image.id: row.mask for image in found.images if (row := rows[image.id]).mask is not None}

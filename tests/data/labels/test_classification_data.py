@@ -83,7 +83,7 @@ def test_images_without_labels_and_labels_without_images_are_counted(tmp_path):
     assert len(data.records) == 12
     assert reasons(data) == [
         "image without a label", "label without an image: there is no such file", "line of the list without a path",
-        "no label in the list", "not a DICOM, NIfTI, PNG or JPEG file",
+        "no label in the list", "not a DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG file",
     ]  # fmt: skip
     assert "1  label without an image: there is no such file" in said[-1]
     lines = [json.loads(line) for line in (tmp_path / "run" / "excluded.jsonl").read_text().splitlines()]

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Says what a file is, by its content, and reads of its header what the scan needs; no name or UID in plain text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from monai_mixssl.data.dicom_header import DicomHeader, read_dicom_header
+from monai_mixssl.data.identity import short_id
+from monai_mixssl.data.itk_file import VOXELS_MISSING, VOXELS_SHORT, is_itk, read_itk_header
+from monai_mixssl.data.nifti_file import read_nifti_header
+from monai_mixssl.data.picture_file import read_picture_size
+from monai_mixssl.data.quiet import quiet_libraries
+from monai_mixssl.data.records import LeftOut
+
+__all__ = ["PASSING", "FileHeader", "PlainHeader", "file_kind", "read_header", "sealed"]
+
+NIFTI_ENDINGS = (".nii", ".nii.gz")
+HEAD = 352  # bytes that tell the kind
+# what may be otherwise next time though the file has not changed
+PASSING = {"no permission to read it", "the file system cannot open it", VOXELS_MISSING, VOXELS_SHORT}
+
+
+class PlainHeader(NamedTuple):
+    """What the scan needs of a file other than DICOM.
+
+    Attributes:
+        kind: "nifti", "itk" or "image".
+        shape: spatial shape.
+        spacing: millimetres along each of `shape`, None where the file states none.
+        channels: values per voxel that belong together.
+        volumes: in the file.
+        modality: "" where unknown.
+        voxel_files: other files that hold the voxels, seen from the folder of this one. Private.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...] | None
+    channels: int
+    volumes: int = 1
+    modality: str = ""
+    voxel_files: tuple[str, ...] = ()
+
+
+FileHeader = DicomHeader | PlainHeader | LeftOut
+"""Of a file that is left out, the reason."""
+
+
+def file_kind(path: str) -> str:
+    """Returns "dicom", "nifti", "itk" or "image", by content first: many DICOM files have no ending, or a wrong one.
+
+    Raises:
+        LeftOut: the file is empty, cannot be opened, or is something else.
+    """
+    with _opened(path) as file:
+        return _kind(file.read(HEAD), path)
+
+
+@quiet_libraries()
+def read_header(path: str, salt: bytes) -> FileHeader:
+    """Reads what the scan needs of a file; UIDs and the patient's id are hashed.
+
+    Args:
+        path: the file.
+        salt: secret of the ids.
+    """
+    try:
+        with _opened(path) as file:
+            kind = _kind(file.read(HEAD), path)
+            if kind == "dicom":
+                file.seek(0)
+                return sealed(read_dicom_header(path, file), salt)
+        if kind == "nifti":
+            nifti = read_nifti_header(Path(path))
+            return PlainHeader(kind, nifti.shape, nifti.spacing, nifti.channels, nifti.volumes)
+        if kind == "itk":
+            itk = read_itk_header(path)
+            return PlainHeader(kind, *itk)
+        shape, channels = read_picture_size(Path(path))
+        return PlainHeader(kind, shape, None, channels)
+    except LeftOut as left_out:
+        return LeftOut(left_out.reason, left_out.detail)  # without the trace, which holds on to the whole header
+
+
+def sealed(header: DicomHeader, salt: bytes) -> DicomHeader:
+    """Replaces the patient's id and the UIDs by hashes; the first two are those that stand in manifests."""
+    uids = (header.study, header.series)
+    return replace(
+        header,
+        patient=short_id(salt, "patient", header.patient) if header.patient else "",
+        study="",
+        series=short_id(salt, "series", *uids) if header.series else "",
+        # a longer one: millions of files may be compared
+        sop_instance=short_id(salt, "instance", header.sop_instance, length=24) if header.sop_instance else "",
+    )
+
+
+def _opened(path: str) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except PermissionError:
+        raise LeftOut("no permission to read it") from None
+    except (OSError, ValueError):
+        raise LeftOut("the file system cannot open it") from None
+
+
+def _kind(head: bytes, path: str) -> str:
+    if not head:
+        raise LeftOut("empty file")
+    if head[128:132] == b"DICM":
+        return "dicom"
+    if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
+        return "image"
+    if path.lower().endswith(NIFTI_ENDINGS) or head[344:347] in (b"n+1", b"n+2"):
+        return "nifti"
+    if is_itk(head) or (path.lower().endswith((".mha", ".mhd")) and b"=" in head.split(b"\n")[0]):
+        return "itk"
+    # DICOM of before 1993 has no preamble: it starts with the length of group 8 (or 2), or that group's first element
+    if head[:2] in (b"\x08\x00", b"\x02\x00") and head[2:4] in (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00"):
+        return "dicom"
+    raise LeftOut("not a DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG file")
