@@ -138,7 +138,7 @@ class _Work(Dataset):
 
     def _prepare(self, image: ScanImage) -> tuple[tuple[str, Any], str]:
         try:
-            volume = read_image(image)
+            volume = read_image(image, self.settings.geometry)
             array, record = prepare_image(image, volume, self.settings)
             digest = content_digest(volume)
         except LeftOut as reason:

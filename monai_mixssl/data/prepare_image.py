@@ -73,7 +73,7 @@ def prepare_image(image: ScanImage, volume: Volume, settings: PrepareSettings) -
         "spacing": None if spacing is None else [round(step, 6) for step in spacing],
         "normalization": normalization.as_dict(),
         "foreground": round(foreground_share(array if settings.spatial_dims == 3 else np.swapaxes(array, 0, 1)), 4),
-        "notes": list(image.notes),
+        "notes": list(volume.notes or image.notes),
     }
     return np.ascontiguousarray(array, dtype=np.float16), record
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from monai_mixssl.data.dicom_pixels import read_dicom_parts
+from monai_mixssl.data.itk_file import read_itk
 from monai_mixssl.data.nifti_file import read_nifti
 from monai_mixssl.data.picture_file import read_picture
 from monai_mixssl.data.records import LeftOut, ScanImage
@@ -35,6 +36,8 @@ def read_image(image: ScanImage, geometry: str = "accept") -> Volume:
         volume = _read_dicom(image)
     elif image.kind == "nifti":
         volume = read_nifti(Path(part.path), part.number)
+    elif image.kind == "itk":
+        volume = read_itk(part.path, part.number)
     else:
         volume = read_picture(Path(part.path))
     if volume.array.shape[1:] != image.shape:

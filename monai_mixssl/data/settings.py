@@ -11,7 +11,8 @@ from typing import Any
 
 from monai.utils import ensure_tuple_rep
 
-from monai_mixssl.data.normalize import NORMALIZATIONS
+from monai_mixssl.data.normalize import check_normalization
+from monai_mixssl.data.slice_stack import GEOMETRIES
 from monai_mixssl.errors import ConfigError
 
 __all__ = ["PrepareSettings"]
@@ -29,10 +30,12 @@ class PrepareSettings:
         patch_size: size of training patches, a number or one per axis; cropping keeps images at least this large.
         spacing: millimetres per pixel that images are resampled to, a number or one per axis; None: as stored. Images
             that state no spacing stay as they are.
-        normalization: "auto" (by modality), "hounsfield" or "percentiles".
+        normalization: "auto" (by modality), or another rule of `choose_normalization`.
         min_foreground: least share of foreground in an image or slice, in [0, 1].
         max_pad: how many times larger than an image the patch may be, at least 1; smaller images are left out. The key
             of the configuration, which messages name, is `max_pad_factor`.
+        geometry: what becomes of DICOM volumes that are tilted, unevenly spaced or lack slices: "accept", "resample" or
+            "refuse", see `read_image`.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -45,14 +48,16 @@ class PrepareSettings:
     normalization: str = "auto"
     min_foreground: float = 0.1
     max_pad: float = 2.0
+    geometry: str = "accept"
 
     def __post_init__(self) -> None:
         if self.spatial_dims not in (2, 3):
             raise ConfigError(f"spatial_dims is {self.spatial_dims!r}; use 2 or 3.")
         if self.in_channels not in (1, 3):
             raise ConfigError(f"in_channels is {self.in_channels!r}; use 1 (grey) or 3 (colour).")
-        if self.normalization not in NORMALIZATIONS:
-            raise ConfigError(f"normalization is {self.normalization!r}; use one of {', '.join(NORMALIZATIONS)}.")
+        check_normalization(self.normalization)
+        if self.geometry not in GEOMETRIES:
+            raise ConfigError(f"geometry is {self.geometry!r}; use one of {', '.join(GEOMETRIES)}.")
         if not 0 <= self.min_foreground <= 1:
             raise ConfigError(f"min_foreground is {self.min_foreground!r}; use a share from 0 to 1.")
         if not self.max_pad >= 1:
@@ -83,5 +88,8 @@ class PrepareSettings:
 
     def fingerprint(self) -> str:
         """Returns a hash that changes when images would be prepared differently."""
-        text = json.dumps({"version": VERSION, **self.as_dict()}, sort_keys=True)
+        settings = self.as_dict()
+        if settings["geometry"] == "accept":  # as it was before there was a choice: those files are still good
+            del settings["geometry"]
+        text = json.dumps({"version": VERSION, **settings}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -31,6 +31,8 @@ class FineTuneSettings:
             arguments of ``build_classifier`` and ``build_segmenter``.
         source: where the preparation comes from, for the console.
         pretraining_data_hash: of the data that the encoder file says it was trained on; None: no file, or it says none.
+        geometry: as the encoder file says: see ``PrepareSettings``. Segmentation reads voxels as they are stored, since
+            masks are drawn on them.
     """
 
     pretrained: str | None
@@ -42,6 +44,7 @@ class FineTuneSettings:
     architecture: dict[str, Any]
     source: str
     pretraining_data_hash: str | None = None
+    geometry: str = "accept"
 
     @property
     def preparation(self) -> dict[str, Any]:
@@ -53,6 +56,7 @@ class FineTuneSettings:
             "spacing": list(self.spacing) if isinstance(self.spacing, tuple) else self.spacing,
             "normalization": self.normalization,
             "min_foreground": self.min_foreground,
+            "geometry": self.geometry,
         }
 
 
@@ -121,6 +125,7 @@ def finetune_settings(
         },
         source=f"{source}, but {', '.join(own)} as given" if own else source,
         pretraining_data_hash=data_hash,
+        geometry=str(recorded.get("geometry", "accept")),
         **chosen,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from monai_mixssl.data.normalize import NORMALIZATIONS
+from monai_mixssl.data.slice_stack import GEOMETRIES
 from monai_mixssl.errors import ConfigError
 from monai_mixssl.networks.encoders import backbone_names
 from monai_mixssl.networks.normalization import parse_norm
@@ -50,11 +51,15 @@ PRETRAIN_RULES: dict[str, Rule] = {
     "normalization": choice(*NORMALIZATIONS),
     "min_foreground": fraction(),
     "max_pad_factor": number(1),
+    "geometry": choice(*GEOMETRIES),
     "val_fraction": fraction(ends=False),
     "val_samples": integer(1),
     "batch_size": integer(1),
     "num_workers": integer(0),
     "samples_per_image": integer(1),
+    "views": choice(1, 2),
+    "zoom": number(1),
+    "jitter": number(0),
     # how it is mixed
     "source": choice(*SOURCES),
     "source_dir": optional(path),
@@ -68,6 +73,10 @@ PRETRAIN_RULES: dict[str, Rule] = {
     "skip_connections": boolean,
     "reconstruction_weight": number(0),
     "transparency_weight": number(0),
+    "agreement_weight": number(0),
+    "agreement": choice("infonce", "vicreg"),
+    "temperature": number(0, above=True),
+    "projection_size": integer(1),
     "max_epochs": integer(1),
     "learning_rate": number(0, above=True),
     "weight_decay": number(0),
@@ -98,7 +107,7 @@ def check_pretrain_keys(config: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigError: a patch with another number of axes than the images, a folder of sources that is missing or not
-            used, a precision that the device lacks, more cells than pixels, or two objectives that both weigh nothing.
+            used, a precision that the device lacks, more cells than pixels, objectives that all weigh nothing, or an agreement without views to agree.
     """
     dims, patch = config.get("spatial_dims"), config.get("patch_size")
     if isinstance(dims, int) and isinstance(patch, list) and len(patch) != dims:
@@ -114,7 +123,12 @@ def check_pretrain_keys(config: Mapping[str, Any]) -> None:
     shortest = min(patch) if isinstance(patch, list) else patch
     if isinstance(cells, int) and isinstance(shortest, int) and cells > shortest:
         raise ConfigError(f"transparency_map_cells is {cells} and the patch has {shortest} pixels; use fewer cells")
-    if config.get("reconstruction_weight") == 0 and config.get("transparency_weight") == 0:
-        raise ConfigError(
-            "reconstruction_weight and transparency_weight are both 0; give at least one objective weight"
-        )
+    weights = ("reconstruction_weight", "transparency_weight", "agreement_weight")
+    if all(config.get(name) == 0 for name in weights):
+        raise ConfigError(f"{', '.join(weights)} are all 0; give at least one objective weight")
+    agreement = config.get("agreement_weight")
+    if isinstance(agreement, int | float) and agreement > 0:
+        if config.get("views") == 1:
+            raise ConfigError("agreement_weight is above 0 and views is 1; set views to 2, or agreement_weight to 0")
+        if config.get("batch_size") == 1:
+            raise ConfigError("agreement_weight is above 0 and batch_size is 1; views are compared with other targets'")

@@ -56,6 +56,38 @@ def test_a_rule_by_name_wins_over_the_modality():
     assert choose_normalization(CT, "", "hounsfield").rule == "hounsfield"
 
 
+@pytest.mark.parametrize(("rule", "low", "high"), [("brain", 0, 80), ("soft_tissue", -160, 240), ("lung", -1350, 150)])
+def test_a_ct_window_by_name_clips_to_it(rule, low, high):
+    out = NormalizeByModality(rule)(MetaTensor(torch.from_numpy(CT), meta={"modality": "CT"}))
+    assert np.allclose(out, (np.clip(CT, low, high) - low) / (high - low), atol=1e-6)
+    assert out.meta["normalization"]["rule"] == rule
+
+
+def test_a_window_of_ones_own_is_for_hounsfield_units_alone():
+    normalize = NormalizeByModality(window=(-100, 300))
+    out = normalize(MetaTensor(torch.from_numpy(CT), meta={"modality": "CT"}))
+    assert out.meta["normalization"] == {"rule": "hounsfield", "low": -100.0, "high": 300.0}
+    assert choose_normalization(CT, "MR", window=(-100, 300)).rule == "percentiles"
+
+
+def test_z_scores_are_those_of_the_foreground_alone():
+    inside = np.random.RandomState(0).normal(500, 40, size=4000)
+    values = np.concatenate([np.zeros(6000), inside]).reshape(1, 100, 100)
+    done = choose_normalization(values, "MR", "auto_zscore")
+    assert done.rule == "zscore"
+    assert (done.low, done.high) == pytest.approx((inside.mean() - 3 * inside.std(), inside.mean() + 3 * inside.std()))
+    more_air = np.concatenate([np.zeros(30000), inside])
+    assert choose_normalization(more_air, "MR", "zscore").low == pytest.approx(done.low)
+    assert choose_normalization(values, "US", "auto_zscore").rule == "percentiles"
+    assert choose_normalization(CT, "CT", "auto_zscore").rule == "hounsfield"
+
+
+def test_two_values_have_no_z_scores_and_keep_their_range():
+    values = np.zeros((1, 10, 10))
+    values[0, :5] = 7.0
+    assert choose_normalization(values, rule="zscore").as_dict() == {"rule": "percentiles", "low": 0.0, "high": 7.0}
+
+
 def test_the_dictionary_version_does_the_same():
     tensor = MetaTensor(torch.from_numpy(CT), meta={"modality": "CT"})
     assert torch.equal(NormalizeByModalityd("image")({"image": tensor})["image"], NormalizeByModality()(tensor))
@@ -63,6 +95,8 @@ def test_the_dictionary_version_does_the_same():
 
 def test_bad_input_is_named():
     with pytest.raises(ConfigError, match="normalization"):
-        NormalizeByModality("zscore")
+        NormalizeByModality("z")
+    with pytest.raises(ConfigError, match="window is"):
+        NormalizeByModality(window=(300, -100))
     with pytest.raises(DataError, match="equal"):
         NormalizeByModality()(np.ones((1, 4, 4)))

@@ -167,7 +167,7 @@ def test_unusable_images_are_left_out_with_their_reason(scans, tmp_path):
 
 def test_what_is_prepared_is_used_again(scans, tmp_path, monkeypatch):
     first = prepare_data(scans, tmp_path / "run", **QUIET)
-    monkeypatch.setattr("monai_mixssl.data.prepare.read_image", lambda image: pytest.fail("read again"))
+    monkeypatch.setattr("monai_mixssl.data.prepare.read_image", lambda *_: pytest.fail("read again"))
     assert prepare_data(scans, tmp_path / "run", **QUIET).records == first.records
 
 
@@ -185,11 +185,11 @@ def test_an_interrupted_preparation_goes_on(scans, tmp_path, monkeypatch):
 
     calls = []
 
-    def interrupted(image, read=prepare.read_image):
+    def interrupted(image, geometry, read=prepare.read_image):
         calls.append(image.id)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return read(image)
+        return read(image, geometry)
 
     with monkeypatch.context() as patch:
         patch.setattr(prepare, "read_image", interrupted)
@@ -291,7 +291,7 @@ def test_the_defaults_are_those_of_the_bundle():
 def test_too_small_a_disk_is_refused_before_any_work(scans, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")(10, 10, 1000)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
-    monkeypatch.setattr("monai_mixssl.data.prepare.read_image", lambda image: pytest.fail("work was done"))
+    monkeypatch.setattr("monai_mixssl.data.prepare.read_image", lambda *_: pytest.fail("work was done"))
     with pytest.raises(RunFolderError, match=r"has 0\.0 GB free"):
         prepare_data(scans, tmp_path / "run", **QUIET)
 

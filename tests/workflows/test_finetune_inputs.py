@@ -122,11 +122,14 @@ def test_settings_are_the_users_else_the_files_else_pretrainings(tmp_path):
         "spacing": None,
         "normalization": "auto",
         "min_foreground": 0.1,
+        "geometry": "accept",
     }
     file = str(encoder_file(tmp_path / "encoder.safetensors"))
     recorded = finetune_settings(file)
     assert recorded.preparation["spacing"] == [2.0, 2.0]
     assert recorded.preparation["normalization"] == "percentiles"
+    straight = finetune_settings(str(encoder_file(tmp_path / "straight.safetensors", geometry="resample")))
+    assert straight.preparation["geometry"] == "resample"
     own = finetune_settings(file, spacing=[1.0, 1.5], min_foreground=0.0)
     assert own.preparation["spacing"] == [1.0, 1.5]
     assert own.preparation["min_foreground"] == 0.0

@@ -180,7 +180,7 @@ def test_deleted_arrays_are_made_again_on_resume(tmp_path):
 def test_another_run_lends_images_ids_and_splits(tmp_path, monkeypatch):
     picture_set(tmp_path / "set", 40)
     first = labelled(tmp_path / "set", tmp_path / "first", seed=3, labels_per_class=6)
-    monkeypatch.setattr("monai_mixssl.data.prepare.read_image", lambda image: pytest.fail("read again"))
+    monkeypatch.setattr("monai_mixssl.data.prepare.read_image", lambda *_: pytest.fail("read again"))
     second = labelled(tmp_path / "set", tmp_path / "second", data_from=tmp_path / "first", labels_per_class=3, seed=9)
     third = labelled(tmp_path / "set", tmp_path / "third", data_from=tmp_path / "second", labels_per_class=6, seed=3)
     assert first.folder == second.folder == third.folder
