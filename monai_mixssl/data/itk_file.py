@@ -26,6 +26,7 @@ DEFLATE_MOST = 1032  # times that it makes data smaller at most
 MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_US": "US", "MET_MOD_NM": "NM"}
 VOXELS_MISSING = "header whose voxels are in a file that is missing"
 VOXELS_SHORT = "header whose voxels are in a file that is too short"
+_NRRD_END, _META_END = re.compile(rb"\r?\n\r?\n"), re.compile(rb"ElementDataFile\s*=[^\n]*\n")
 _META = re.compile(rb"\s*(ObjectType\s*=\s*Image|NDims\s*=\s*\d)")
 
 
@@ -150,9 +151,10 @@ def _voxel_files(path: str, needed: int) -> tuple[str, ...]:
     with open(path, "rb") as file:
         text = file.read(MOST_HEADER)
     nrrd = text.startswith(b"NRRD")
-    end = text.find(b"\n\n") if nrrd and b"\r\n\r\n" not in text else text.find(b"\r\n\r\n") if nrrd else -1
+    found = (_NRRD_END if nrrd else _META_END).search(text)
+    end = found.end() if found else len(text)
     # latin-1 can decode anything, and file names are turned back into the same bytes below
-    lines = [line.strip() for line in text[: end if end >= 0 else None].decode("latin-1").splitlines()]
+    lines = [line.strip() for line in text[: end if nrrd else None].decode("latin-1").splitlines()]
     fields: dict[str, str] = {}
     rest: list[str] = []
     for number, line in enumerate(lines):
@@ -173,7 +175,8 @@ def _voxel_files(path: str, needed: int) -> tuple[str, ...]:
     files = [os.fsdecode(name.encode("latin-1")) for name in names[:MOST_FILES]]
     folder = os.path.dirname(path)
     try:
-        stored = sum(os.path.getsize(os.path.join(folder, file)) for file in files or [os.path.basename(path)])
+        sizes = [os.path.getsize(os.path.join(folder, file)) for file in files]
+        stored = sum(sizes) if files else os.path.getsize(path) - end
     except (OSError, ValueError):
         raise LeftOut(VOXELS_MISSING) from None
     raw = fields.get("encoding", "raw").lower() == "raw" if nrrd else fields.get("compresseddata", "").lower() != "true"
