@@ -69,8 +69,8 @@ def _gaps(distances: np.ndarray, usual: float, thickness: Sequence[float | None]
     beside = np.append(gaps, False) | np.insert(gaps, 0, False)  # slices with a gap before or behind them
     if beside.all():
         return gaps
-    least = np.minimum(thick[1:], thick[:-1])
-    return gaps & (least <= THICKER * np.median(thick[~beside]))
+    most = np.maximum(thick[1:], thick[:-1])
+    return gaps & (most <= THICKER * np.median(thick[~beside]))
 
 
 def settle_geometry(
