@@ -22,12 +22,16 @@ class EpochBatchSampler(Sampler[list[int]]):
 
     Each epoch has an order of its own and leaves its last, smaller batch out, unless that is its only one.
 
+    With several views, the dataset holds all targets so many times, one list of them after the other; a batch then
+    holds the first view of each of its targets, after them the second view of each, and so on.
+
     Args:
-        size: number of samples in the dataset, at least 1.
-        batch_size: samples in one process's batch.
+        size: number of targets, at least 1; the dataset has ``views`` times as many samples.
+        batch_size: targets in one process's batch.
         seed: seed of the order.
         rank: number of this process.
         world_size: number of processes.
+        views: samples of each target in a batch.
 
     Raises:
         ConfigError: for sizes below 1, or fewer samples than one batch for each of several processes.
@@ -42,9 +46,14 @@ class EpochBatchSampler(Sampler[list[int]]):
         True
     """
 
-    def __init__(self, size: int, batch_size: int, *, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
-        if size < 1 or batch_size < 1:
-            raise ConfigError(f"batches need at least one sample each; got {size} samples and batch_size {batch_size}.")
+    def __init__(
+        self, size: int, batch_size: int, *, seed: int = 0, rank: int = 0, world_size: int = 1, views: int = 1
+    ) -> None:
+        if size < 1 or batch_size < 1 or views < 1:
+            raise ConfigError(
+                f"batches need at least one sample and view each; got {size} samples, batch_size {batch_size} "
+                f"and views {views}."
+            )
         if world_size > 1 and size < batch_size * world_size:
             raise ConfigError(
                 f"{size} training samples do not fill one batch of {batch_size} in each of {world_size} processes; "
@@ -55,6 +64,7 @@ class EpochBatchSampler(Sampler[list[int]]):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.views = views
         self._epoch = 1
         self._first_batch = 0
 
@@ -71,4 +81,5 @@ class EpochBatchSampler(Sampler[list[int]]):
         order = np.random.RandomState([self.seed % 2**32, self._epoch]).permutation(self.size)
         for number in range(self._first_batch, len(self)):
             start = (number * self.world_size + self.rank) * self.batch_size
-            yield order[start : start + self.batch_size].tolist()
+            chosen = order[start : start + self.batch_size]
+            yield [int(view * self.size + index) for view in range(self.views) for index in chosen]

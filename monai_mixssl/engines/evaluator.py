@@ -52,7 +52,7 @@ class MixSSLEvaluator(PrecisionEvaluator):
         val_handlers: Sequence | None = None,
         **kwargs: Any,
     ) -> None:
-        metrics = validation_metrics(spatial_dims)
+        metrics = validation_metrics(spatial_dims, agreement=getattr(loss_function, "agreement_weight", 0.0) > 0)
         super().__init__(
             device=device,
             val_data_loader=val_data_loader,

@@ -18,16 +18,18 @@ __all__ = ["mean_over_images", "structural_similarity", "validation_metrics"]
 _LOSSES = ("loss", "reconstruction_loss", "transparency_loss")
 
 
-def validation_metrics(spatial_dims: int) -> dict[str, Metric]:
+def validation_metrics(spatial_dims: int, agreement: bool = False) -> dict[str, Metric]:
     """Ignite metrics over the output of :py:class:`~monai_mixssl.engines.MixSSLEvaluator`.
 
     Every one is a mean over images, whatever the sizes of the batches, and is summed over processes by Ignite.
 
     Args:
         spatial_dims: 2 or 3.
+        agreement: whether the loss has that part.
 
     Returns:
-        ``val_loss``, ``val_reconstruction_loss``, ``val_transparency_loss``; ``transparency_r2`` (1 is perfect, 0 is
+        ``val_loss``, ``val_reconstruction_loss``, ``val_transparency_loss``, with the agreement
+        ``val_agreement_loss``; ``transparency_r2`` (1 is perfect, 0 is
         what the mean transparency reaches, not a number for a single image); ``reconstruction_ssim`` and ``blend_ssim``
         (structural similarity to the target of the reconstruction, and of the blend as it was put in: the
         reconstruction's trivial answer).
@@ -36,7 +38,8 @@ def validation_metrics(spatial_dims: int) -> dict[str, Metric]:
     def similarity(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
         return structural_similarity(image, reference, spatial_dims).mean()
 
-    metrics: dict[str, Metric] = {f"val_{name}": mean_over_images(name) for name in _LOSSES}
+    parts = (*_LOSSES, "agreement_loss") if agreement else _LOSSES
+    metrics: dict[str, Metric] = {f"val_{name}": mean_over_images(name) for name in parts}
     metrics["transparency_r2"] = _DefinedR2(output_transform=_transparencies)
     metrics["reconstruction_ssim"] = Loss(
         similarity, output_transform=lambda output: (output[Keys.PRED]["reconstruction"], output[Keys.LABEL]["image"])

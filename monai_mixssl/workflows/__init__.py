@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from monai_mixssl.data.labels import classification_data, segmentation_data
-from monai_mixssl.data.shares import rank_share, spread
+from monai_mixssl.data.shares import rank_batches, rank_share, spread
 from monai_mixssl.data.worker_signals import outlive_signals
 from monai_mixssl.engines import classification_metrics
 from monai_mixssl.handlers import RandomState, scalars
@@ -170,6 +170,7 @@ __all__ = [
     "predict",
     "prediction_data",
     "probe",
+    "rank_batches",
     "rank_share",
     "recorded_stride",
     "repeated",

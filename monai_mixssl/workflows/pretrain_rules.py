@@ -107,7 +107,8 @@ def check_pretrain_keys(config: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigError: a patch with another number of axes than the images, a folder of sources that is missing or not
-            used, a precision that the device lacks, more cells than pixels, objectives that all weigh nothing, or an agreement without views to agree.
+            used, a precision that the device lacks, more cells than pixels, objectives that all weigh nothing, or an
+            agreement without two views of several targets.
     """
     dims, patch = config.get("spatial_dims"), config.get("patch_size")
     if isinstance(dims, int) and isinstance(patch, list) and len(patch) != dims:

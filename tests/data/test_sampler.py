@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monai_mixssl.data.sampler import EpochBatchSampler
+from monai_mixssl.data.shares import rank_batches
 from monai_mixssl.errors import ConfigError
 
 
@@ -54,3 +55,23 @@ def test_too_few_samples_for_the_processes_are_refused():
         EpochBatchSampler(7, 4, world_size=2)
     with pytest.raises(ConfigError, match="at least one sample"):
         EpochBatchSampler(0, 4)
+
+
+def test_a_batch_of_two_views_holds_each_target_twice_first_views_first():
+    one = list(EpochBatchSampler(7, 3, seed=5))
+    two = list(EpochBatchSampler(7, 3, seed=5, views=2))
+    assert two == [batch + [7 + index for index in batch] for batch in one]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_validation_batches_hold_every_view_of_every_target_once(world):
+    batches = [batch for rank in range(world) for batch in rank_batches(13, 4, rank, world, views=2)]
+    assert sorted(index for batch in batches for index in batch) == list(range(26))
+    for batch in batches:
+        half = len(batch) // 2
+        assert half >= 2  # views are compared with those of other targets
+        assert batch[half:] == [13 + index for index in batch[:half]]
+
+
+def test_validation_batches_of_one_view_are_a_processs_share_in_order():
+    assert rank_batches(7, 2, 1, 2) == [[1, 3], [5]]

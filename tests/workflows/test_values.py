@@ -188,7 +188,12 @@ def test_a_checked_value_passes_again_unchanged() -> None:
         ({"spatial_dims": 3, "patch_size": [64, 64]}, "patch_size has 2 axes"),
         ({"source": "folder", "source_dir": None}, "needs source_dir"),
         ({"source": "noise", "source_dir": "x"}, "is not used by source 'noise'"),
-        ({"reconstruction_weight": 0.0, "transparency_weight": 0.0}, "are both 0"),
+        (
+            {"reconstruction_weight": 0.0, "transparency_weight": 0.0, "agreement_weight": 0.0},
+            "are all 0",
+        ),
+        ({"agreement_weight": 1.0, "views": 1}, "set views to 2"),
+        ({"agreement_weight": 1.0, "views": 2, "batch_size": 1}, "batch_size is 1"),
     ],
 )
 def test_keys_that_do_not_fit_one_another_are_refused(config: dict[str, Any], word: str) -> None:
