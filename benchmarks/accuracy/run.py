@@ -34,6 +34,8 @@ FULL_METHODS = (
     "simclr_extra",
 )  # fmt: skip
 TIERS = {"core": CORE_METHODS, "full": FULL_METHODS}
+# what the search looks at: few labels, many draws, one tap
+SEARCH = Effort(labels=("5", "20"), probe_draws=20, finetune_labels=(), taps=("last",), splits=("val",))
 # learning rates that the search on validation images chose; see docs/accuracy.md
 LEARNING_RATES: dict[str, float] = {}
 
@@ -58,7 +60,7 @@ def main() -> None:
     parser.add_argument("--learning_rate", type=float, help="for all methods; default: the searched ones")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", default="bf16", choices=("none", "bf16"))
-    parser.add_argument("--search", action="store_true", help="validation images only, probes with 5 labels and all")
+    parser.add_argument("--search", action="store_true", help="validation images and probes with few labels only")
     parser.add_argument("--runs", type=Path, help="folder for predicted classes, which the bootstrap needs")
     parser.add_argument("--results", type=Path, required=True, help="JSON lines; lines are added")
     parser.add_argument("--shard", default="0/1", help="part/of how many")
@@ -69,7 +71,7 @@ def main() -> None:
     part, parts = (int(number) for number in arguments.shard.split("/"))
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     cells = [Cell(name, method, seed) for seed in seeds for name in sets for method in methods]
-    effort = Effort(labels=("5", "all"), finetune_labels=(), splits=("val",)) if arguments.search else Effort()
+    effort = SEARCH if arguments.search else Effort()
     budget = Budget(images=arguments.images, backbone=arguments.backbone, precision=arguments.precision)
     commit = git_commit()
     for number, cell in enumerate(cells):
