@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,61 @@ def write_enhanced(path: Path, frames: np.ndarray, positions: list[float], resca
         SharedFunctionalGroupsSequence=Sequence([Dataset()]),
         PerFrameFunctionalGroupsSequence=Sequence(per_frame),
     )
+
+
+def csa_header(**values: list[Any]) -> bytes:
+    """Siemens' private header of an image: named lists of numbers."""
+    parts = [b"SV10\4\3\2\1", struct.pack("<2I", len(values), 77)]
+    for name, content in values.items():
+        kind = b"US" if isinstance(content[0], int) else b"FD"
+        parts.append(struct.pack("<64si4s3i", name.encode(), len(content), kind, 0, len(content), 77))
+        for value in content:
+            text = str(value).encode() + b"\0"
+            parts.append(struct.pack("<4i", len(text), len(text), 77, len(text)))
+            parts.append(text + bytes(-len(text) % 4))
+    return b"".join(parts)
+
+
+def write_mosaic(
+    path: Path,
+    volume: np.ndarray,
+    *,
+    orientation: tuple[float, ...] = (1, 0, 0, 0, 1, 0),
+    start: tuple[float, ...] = (0, 0, 0),
+    step: float = 3.0,
+    sign: int = 1,
+    private: bytes | None = None,
+    **tags: Any,
+) -> Path:
+    """Writes (slices, rows, columns) as the tiles of one picture, as Siemens does.
+
+    The first slice's first pixel lies at `start`, the next slices `sign` × `step` along the normal. The header places
+    the picture as if its middle were the middle of a slice.
+    """
+    slices, rows, columns = volume.shape
+    tiles = int(np.ceil(np.sqrt(slices)))
+    picture = np.zeros((tiles * rows, tiles * columns))
+    for number, plane in enumerate(volume):
+        down, across = divmod(number, tiles)
+        picture[down * rows : (down + 1) * rows, across * columns : (across + 1) * columns] = plane
+    along_row, along_column = np.array(orientation[:3]), np.array(orientation[3:])
+    between_rows, between_columns = 2.0, 1.5
+    middle = start + along_row * between_columns * (columns - 1) / 2 + along_column * between_rows * (rows - 1) / 2
+    corner = middle - along_row * between_columns * (tiles * columns - 1) / 2
+    corner = corner - along_column * between_rows * (tiles * rows - 1) / 2
+    normal = sign * np.cross(along_row, along_column)
+    if private is None:
+        private = csa_header(NumberOfImagesInMosaic=[slices], SliceNormalVector=[float(one) for one in normal])
+    write_dicom(
+        path, picture, ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"], Manufacturer="SIEMENS",
+        ImageOrientationPatient=list(orientation), ImagePositionPatient=[float(one) for one in corner],
+        PixelSpacing=[between_rows, between_columns], **{"SpacingBetweenSlices": step, "SliceThickness": step, **tags},
+    )  # fmt: skip
+    if private:
+        dataset = pydicom.dcmread(path)
+        dataset.private_block(0x29, "SIEMENS CSA HEADER", create=True).add_new(0x10, "OB", private)
+        dataset.save_as(path)
+    return path
 
 
 def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
