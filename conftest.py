@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the examples in docstrings may use without importing it."""
+"""What all tests share: threads that do not fight for the cores, and what examples in docstrings may use unimported."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
+
+# Tests run in several processes. A pool of threads for each core in every one of them has more threads than cores, and
+# they wait for each other by spinning: several times the work. It must stand before the first import of torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 

@@ -56,8 +56,14 @@ def run(kill: tuple[str, int] | None = None, **keys: Any) -> int:
     return int(child.exitcode)
 
 
-def _pretrain(kill: tuple[str, int] | None, keys: dict[str, Any]) -> None:
+def as_from_the_command_line() -> None:
+    """One thread; and workers that are forked, not started from a server, which a child would have to import anew."""
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)
+
+
+def _pretrain(kill: tuple[str, int] | None, keys: dict[str, Any]) -> None:
+    as_from_the_command_line()
     # relative to its own folder, as the command line's default is
     workflow = PretrainWorkflow(
         logging_file=False, **{k: str(v) if isinstance(v, Path) else v for k, v in keys.items()}

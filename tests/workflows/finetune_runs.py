@@ -6,8 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from bundle_runs import _CHILDREN, _kill_at
+from bundle_runs import _CHILDREN, _kill_at, as_from_the_command_line
 
 import monai_mixssl.workflows
 
@@ -55,7 +54,7 @@ def finetune(
 
 
 def _run(kill: tuple[str, int] | None, name: str, run_id: str | None, keys: dict[str, Any]) -> None:
-    torch.set_num_threads(1)
+    as_from_the_command_line()
     known = SMALL if name.endswith(("ClassificationWorkflow", "SegmentationWorkflow")) else {"num_workers": 0}
     given = {**known, **keys}
     overrides = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}

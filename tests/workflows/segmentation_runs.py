@@ -11,7 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from bundle_runs import _CHILDREN, _kill_at
+from bundle_runs import _CHILDREN, _kill_at, as_from_the_command_line
 
 import monai_mixssl.workflows
 from monai_mixssl.networks import MixSSLNet, save_decoder, save_encoder
@@ -56,7 +56,7 @@ def segment(kill: tuple[str, int] | None = None, workflow: str = "SegmentationWo
 
 
 def _run(kill: tuple[str, int] | None, name: str, keys: dict[str, Any]) -> None:
-    torch.set_num_threads(1)
+    as_from_the_command_line()
     usual = SMALL if name == "SegmentationWorkflow" else {"num_workers": 0, "progress": False, "device": "cpu"}
     given = {k: str(v) if isinstance(v, Path) else v for k, v in {**usual, **keys}.items()}
     workflow = getattr(monai_mixssl.workflows, name)(logging_file=False, **given)
