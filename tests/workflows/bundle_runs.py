@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import multiprocessing
 import os
@@ -36,7 +37,9 @@ SMALL: dict[str, Any] = {
 
 # forks from a server that has imported everything once, and holds no threads
 _CHILDREN = multiprocessing.get_context("forkserver")
-_CHILDREN.set_forkserver_preload(["monai_mixssl.workflows", "ignite.engine", "torch.utils.tensorboard"])
+_CHILDREN.set_forkserver_preload(
+    ["monai_mixssl.workflows", "ignite.engine", "torch._dynamo", "torch.utils.tensorboard"]
+)
 
 
 def run(kill: tuple[str, int] | None = None, **keys: Any) -> int:
@@ -58,6 +61,7 @@ def run(kill: tuple[str, int] | None = None, **keys: Any) -> int:
 
 def as_from_the_command_line() -> None:
     """One thread; and workers that are forked, not started from a server, which a child would have to import anew."""
+    gc.freeze()  # what was inherited need not be looked through for garbage
     torch.set_num_threads(1)
     multiprocessing.set_start_method("fork", force=True)
 

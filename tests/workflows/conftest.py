@@ -17,7 +17,8 @@ import pytest
 # and shuts down as any other does, except that it need not look through what it inherited for garbage (a second each).
 FORKS = """
 import gc, json, os, runpy, sys
-import ignite.engine, matplotlib.figure, monai.bundle, monai.data, monai.engines, torch.utils.tensorboard, tqdm
+import ignite.engine, matplotlib.figure, monai.bundle, monai.data, monai.engines, torch._dynamo, torch.utils.tensorboard
+import tqdm
 gc.collect()
 gc.freeze()
 for line in sys.stdin:
