@@ -21,6 +21,8 @@ from monai_mixssl.data.voxel_type import smallest_type
 __all__ = ["decode_dicom", "read_dicom_parts"]
 
 PHOTOMETRIC, BITS_ALLOCATED = "0028|0004", "0028|0100"
+# what decides on the type in which GDCM returns a file: bits, sign, rescale; and whether it holds one grey frame
+DECIDING = (PHOTOMETRIC, "0028|0002", "0028|0008", BITS_ALLOCATED, "0028|0101", "0028|0103", "0028|1052", "0028|1053")
 
 
 def decode_dicom(path: str) -> np.ndarray:
@@ -59,8 +61,8 @@ def _wide_palette(image: sitk.Image) -> bool:
 def read_dicom_parts(parts: Sequence[Part]) -> np.ndarray:
     """Reads the slices of a volume, in the order given.
 
-    One file at a time: ITK's series reader takes the first file's type for all, and was no faster (128 slices of a real
-    series: 0.15 s file by file, 0.23 s with the series reader).
+    Files of a slice each are read by ITK's series reader, which takes less than half the time that they take one by one
+    but puts all slices into the type of the first: only where all agree in what decides on it.
 
     Returns:
         (C, columns, rows, slices) in the smallest type that holds the values, see `smallest_type`.
@@ -68,6 +70,9 @@ def read_dicom_parts(parts: Sequence[Part]) -> np.ndarray:
     Raises:
         LeftOut: a file cannot be decoded, or the slices differ in size.
     """
+    together = _read_together(parts)
+    if together is not None:
+        return together
     slices = []
     path, frames = "", np.empty(0)
     for part in parts:
@@ -87,6 +92,35 @@ def read_dicom_parts(parts: Sequence[Part]) -> np.ndarray:
     if len({piece.dtype for piece in slices}) > 1:
         array = smallest_type(array)
     return array.transpose(3, 2, 1, 0)
+
+
+def _read_together(parts: Sequence[Part]) -> np.ndarray | None:
+    """Reads files of one slice each at once; None where they must be read one by one."""
+    paths = [part.path for part in parts]
+    plain = all(part[1:] == (0, 1.0, 0.0, 0) for part in parts)
+    if len(paths) < 2 or not plain or len(set(paths)) < len(paths):
+        return None
+    reader = sitk.ImageSeriesReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.MetaDataDictionaryArrayUpdateOn()
+    reader.SetFileNames(paths)
+    try:
+        with quiet_stderr():
+            image = reader.Execute()
+    except RuntimeError:  # names a path; one by one it comes out what is wrong
+        return None
+    first = _deciding(reader, 0)
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1 or image.GetDepth() != len(paths):
+        return None
+    if any(_deciding(reader, number) != first for number in range(1, len(paths))):
+        return None
+    view = sitk.GetArrayViewFromImage(image)  # good as long as the image is there
+    array = smallest_type(view)
+    return (array.copy() if array is view else array)[None].transpose(0, 3, 2, 1)
+
+
+def _deciding(reader: sitk.ImageSeriesReader, number: int) -> list[str | None]:
+    return [reader.GetMetaData(number, key) if reader.HasMetaDataKey(number, key) else None for key in DECIDING]
 
 
 def _tiles(frames: np.ndarray, tiles: int) -> np.ndarray:

@@ -162,3 +162,29 @@ def test_the_provided_enhanced_files_have_every_frame_as_pydicom_and_its_own_res
                 assert np.allclose(plane, expected[part.number], rtol=1e-6, atol=1e-4)
                 seen.append(part.number)
         assert sorted(seen) == list(range(len(stored)))
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        [{}, {}, {}],
+        [{"RescaleSlope": 1, "RescaleIntercept": -1024}] * 3,
+        [{"RescaleSlope": 0.5, "RescaleIntercept": 3}] * 3,
+        [{"PhotometricInterpretation": "MONOCHROME1", "PixelRepresentation": 0}] * 3,
+        [{}, {"PixelRepresentation": 0}, {}],
+        [{}, {"RescaleSlope": 0.5, "RescaleIntercept": 0}, {}],
+        [{}, {"PhotometricInterpretation": "MONOCHROME1"}, {}],
+        [{}, {"BitsStored": 12, "HighBit": 11}, {}],
+    ],
+)
+def test_slices_read_together_are_what_they_are_one_by_one(tmp_path, tags):
+    for number, plane in enumerate(blob((3, 8, 8), top=4000)):
+        write_dicom(
+            tmp_path / str(number), plane, ImageOrientationPatient=[1, 0, 0, 0, 1, 0], PixelSpacing=[1, 1],
+            ImagePositionPatient=[0, 0, number], **tags[number],
+        )  # fmt: skip
+    (image,) = look(tmp_path)
+    together = read_image(image).array
+    one_by_one = [read_image(*look(part.path)).array[0, ..., 0] for part in image.parts]
+    assert np.array_equal(together[0], np.stack(one_by_one, axis=-1))
+    assert together.dtype == np.result_type(*one_by_one)
