@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -105,12 +106,13 @@ class DicomHeader:
 
 
 @quiet_libraries()
-def read_dicom_header(path: str | Path, file: BinaryIO | None = None) -> DicomHeader:
+def read_dicom_header(path: str | Path, file: BinaryIO | None = None, keep: Collection[str] = ()) -> DicomHeader:
     """Reads a header without its pixels.
 
     Args:
         path: the file.
         file: the same, if it is open already, at its beginning.
+        keep: which of `dicom_rules.KEEPABLE` are taken all the same.
 
     Raises:
         LeftOut: not an image, an image that is left out by rule, a damaged header or an absurd one.
@@ -121,7 +123,7 @@ def read_dicom_header(path: str | Path, file: BinaryIO | None = None) -> DicomHe
                 tags = DicomTags(opened, TAGS)
         else:
             tags = DicomTags(file, TAGS)
-        refuse_by_rule(tags)
+        refuse_by_rule(tags, keep)
         _refuse_absurd(path, tags)  # before the frames are listed: a header may claim a billion
         return _header(path, tags)
     except LeftOut:

@@ -4,13 +4,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, Protocol
 
 from monai_mixssl.data.records import LeftOut
+from monai_mixssl.errors import ConfigError
 
-__all__ = ["RULE_TAGS", "refuse_by_rule"]
+__all__ = ["KEEPABLE", "RULE_TAGS", "check_keep", "refuse_by_rule"]
 
 RULE_TAGS = ("SOPClassUID", "Modality", "ImageType", "BurnedInAnnotation", "SeriesDescription", "Rows", "Columns")
+
+# what may be taken all the same, by the name that a user types
+KEEPABLE = {
+    "burned_in": "DICOM with burned-in annotation",
+    "localizer": "DICOM localizer",
+    "screenshot": "DICOM screenshot",
+    "secondary_capture": "DICOM secondary capture",
+}
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _DIRECTORY = "1.2.840.10008.1.3.10"
@@ -93,11 +103,24 @@ class Tags(Protocol):
     def __contains__(self, keyword: str) -> bool: ...
 
 
-def refuse_by_rule(tags: Tags) -> None:
+def check_keep(keep: Collection[str]) -> frozenset[str]:
+    """Returns the names as a set.
+
+    Raises:
+        ConfigError: one of them is none of `KEEPABLE`.
+    """
+    unknown = sorted(set(keep) - set(KEEPABLE))
+    if isinstance(keep, str) or unknown:
+        raise ConfigError(f"keep is {keep!r}; use a list of {', '.join(KEEPABLE)}.")
+    return frozenset(keep)
+
+
+def refuse_by_rule(tags: Tags, keep: Collection[str] = ()) -> None:
     """Leaves out what is no image, shows no patient, or may show a name.
 
     Args:
         tags: those of `RULE_TAGS`, and DirectoryRecordSequence.
+        keep: which of `KEEPABLE` are taken all the same.
 
     Raises:
         LeftOut: with a reason that is the same for all objects of its kind.
@@ -106,21 +129,23 @@ def refuse_by_rule(tags: Tags) -> None:
     if sop_class == _DIRECTORY or "DirectoryRecordSequence" in tags:
         raise LeftOut("DICOM directory, no image")
     reason = _by_class(sop_class) or MODALITIES.get(modality, "")
-    if reason and reason != "DICOM secondary capture":
+    if reason and reason != KEEPABLE["secondary_capture"]:
         raise LeftOut(reason)
     if not tags.get("Rows") or not tags.get("Columns"):
         raise LeftOut("DICOM without pixels")
-    if str(tags.get("BurnedInAnnotation", "")).upper() == "YES":
-        raise LeftOut("DICOM with burned-in annotation")
     types = {text.upper() for text in tags.texts("ImageType")}
     if types & DOSE_TYPES:
         raise LeftOut("DICOM dose report")
-    if types & SCREENSHOT_TYPES:
-        raise LeftOut("DICOM screenshot")
-    if reason:
-        raise LeftOut(reason)
-    if types & LOCALIZER_TYPES or any(LOCALIZER_WORDS.search(text) for text in tags.texts("SeriesDescription")):
-        raise LeftOut("DICOM localizer")
+    applies = {
+        "burned_in": str(tags.get("BurnedInAnnotation", "")).upper() == "YES",
+        "screenshot": bool(types & SCREENSHOT_TYPES),
+        "secondary_capture": bool(reason),
+        "localizer": bool(types & LOCALIZER_TYPES)
+        or any(LOCALIZER_WORDS.search(text) for text in tags.texts("SeriesDescription")),
+    }
+    for name, applied in applies.items():
+        if applied and name not in keep:
+            raise LeftOut(KEEPABLE[name])
 
 
 def _by_class(sop_class: str) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -60,19 +61,20 @@ def file_kind(path: str) -> str:
 
 
 @quiet_libraries()
-def read_header(path: str, salt: bytes) -> FileHeader:
+def read_header(path: str, salt: bytes, keep: Collection[str] = ()) -> FileHeader:
     """Reads what the scan needs of a file; UIDs and the patient's id are hashed.
 
     Args:
         path: the file.
         salt: secret of the ids.
+        keep: which of `dicom_rules.KEEPABLE` are taken all the same.
     """
     try:
         with _opened(path) as file:
             kind = _kind(file.read(HEAD), path)
             if kind == "dicom":
                 file.seek(0)
-                return sealed(read_dicom_header(path, file), salt)
+                return sealed(read_dicom_header(path, file, keep), salt)
         if kind == "nifti":
             nifti = read_nifti_header(Path(path))
             return PlainHeader(kind, nifti.shape, nifti.spacing, nifti.channels, nifti.volumes)

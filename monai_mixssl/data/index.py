@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,15 @@ class ScanIndex:
     Args:
         folder: where it is kept; created on saving.
         salt: secret of the ids.
+        keep: which of `dicom_rules.KEEPABLE` are taken all the same.
     """
 
-    def __init__(self, folder: str | Path, salt: bytes) -> None:
+    def __init__(self, folder: str | Path, salt: bytes, keep: Collection[str] = ()) -> None:
         self.folder = Path(folder)
         libraries = [pydicom.__version__, nibabel.__version__, PIL.__version__, sitk.Version.VersionString()]
         known = [*_SHARED, *_FRAME, *Traits._fields, *PlainHeader._fields, *Part._fields]
         known += [one.name for one in fields(ScanImage)]
-        self.version = [RULES, *libraries, " ".join(known), short_id(salt, "index")]
+        self.version: list[Any] = [RULES, *libraries, " ".join(known), sorted(keep), short_id(salt, "index")]
 
     def result(self, found: Found) -> Any:
         """Returns what was saved for exactly these files, None where nothing was."""

@@ -47,6 +47,7 @@ def prepare_data(
     progress: bool = True,
     resume: bool = False,
     report: Callable[[str], Any] = logger.info,
+    keep: Sequence[str] = (),
 ) -> PreparedData:
     """Scans a data folder, prepares what can be used, splits it and writes the manifest.
 
@@ -62,6 +63,7 @@ def prepare_data(
         resume: take the manifest of `output_dir` as it stands, if there is one: the run goes on with the same images
             even where `dataset_dir` has changed since.
         report: is given what was found, left out and estimated, as text.
+        keep: DICOM images that are left out by rule and are to be taken all the same, see `scan`.
 
     Raises:
         ConfigError: a setting is out of its range.
@@ -91,6 +93,7 @@ def prepare_data(
         num_workers=workers,
         progress=progress,
         index=private.scan,
+        keep=keep,
     )
     images, records, excluded = prepare_scan(found, output, settings, workers, progress, report)
     data = _split(output, images, records, excluded, settings, val_fraction, seed)

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from monai_mixssl.data.dicom_header import DicomHeader
+from monai_mixssl.data.dicom_rules import check_keep
 from monai_mixssl.data.dicom_series import DicomVolume, group_volumes
 from monai_mixssl.data.file_header import PASSING, FileHeader, PlainHeader, file_kind, read_header
 from monai_mixssl.data.find import DatasetDir, Found, FoundFile, find_files
@@ -62,6 +63,7 @@ def scan(
     num_workers: int = 0,
     progress: bool = True,
     index: Path | None = None,
+    keep: Collection[str] = (),
 ) -> ScanResult:
     """Finds every image and volume of `dataset_dir`; reads headers only.
 
@@ -73,20 +75,24 @@ def scan(
         progress: show a progress bar on stderr.
         index: folder that keeps what was seen, below `private/`: files that have not changed since are not opened
             again. None: nothing is kept.
+        keep: DICOM images that are left out by rule and are to be taken all the same: "secondary_capture",
+            "screenshot", "localizer", "burned_in".
 
     Raises:
+        ConfigError: `keep` holds another word.
         DataError: `dataset_dir` does not exist, or its datalist cannot be used.
         RunFolderError: the index cannot be written.
     """
+    kept_rules = check_keep(keep)
     found = find_files(dataset_dir, skip)
-    kept = None if index is None else ScanIndex(index, salt)
+    kept = None if index is None else ScanIndex(index, salt, kept_rules)
     if kept is not None and (before := _restored(kept.result(found), found)) is not None:
         return before
     headers = {} if kept is None else kept.headers(found)
     new = [file for file in found.files if file.key not in headers]
     bar = tqdm(desc="scanning", total=len(found.files), initial=len(headers), disable=not progress, unit="file")
     try:
-        for files, chunk in _read_headers(new, num_workers, salt):
+        for files, chunk in _read_headers(_Headers(new, salt, kept_rules), num_workers):
             headers.update(zip((file.key for file in files), chunk, strict=True))
             bar.update(len(files))
     finally:
@@ -150,31 +156,31 @@ def _voxel_files(files: Iterable[FoundFile], headers: Mapping[str, FileHeader]) 
 
 
 class _Headers(Dataset):
-    def __init__(self, files: list[FoundFile], salt: bytes) -> None:
-        self.files, self.salt = files, salt
+    def __init__(self, files: list[FoundFile], salt: bytes, keep: Collection[str]) -> None:
+        self.files, self.salt, self.keep = files, salt, keep
 
     def __len__(self) -> int:
         return -(-len(self.files) // CHUNK)
 
     @quiet_libraries()  # once a chunk: it takes a while
     def __getitem__(self, index: int) -> list[FileHeader]:
-        return [read_header(file.path, self.salt) for file in self.files[index * CHUNK : (index + 1) * CHUNK]]
+        return [read_header(file.path, self.salt, self.keep) for file in self.chunk(index)]
+
+    def chunk(self, index: int) -> list[FoundFile]:
+        return self.files[index * CHUNK : (index + 1) * CHUNK]
 
 
 def _first(batch: list[Any]) -> Any:
     return batch[0]
 
 
-def _read_headers(
-    files: list[FoundFile], num_workers: int, salt: bytes
-) -> Iterator[tuple[list[FoundFile], list[FileHeader]]]:
-    work = _Headers(files, salt)
+def _read_headers(work: _Headers, num_workers: int) -> Iterator[tuple[list[FoundFile], list[FileHeader]]]:
     chunks: Iterable[list[FileHeader]] = (work[number] for number in range(len(work)))
-    if len(files) > 2 * CHUNK and num_workers > 0:
+    if len(work) > 2 and num_workers > 0:
         # a generator of its own: the loader would otherwise draw its workers' seeds from torch's global one
         chunks = DataLoader(work, batch_size=1, collate_fn=_first, num_workers=num_workers, generator=torch.Generator())
     for number, headers in enumerate(chunks):
-        yield files[number * CHUNK : (number + 1) * CHUNK], headers
+        yield work.chunk(number), headers
 
 
 def _images_of_file(file: FoundFile, header: PlainHeader, salt: bytes) -> Iterable[ScanImage]:

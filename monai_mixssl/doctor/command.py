@@ -6,11 +6,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from monai_mixssl.data.dicom_rules import KEEPABLE, check_keep
 from monai_mixssl.data.find import data_roots, split_roots
 from monai_mixssl.data.identity import new_salt
 from monai_mixssl.data.manifest import write_excluded
@@ -65,6 +66,9 @@ def add_command(commands: Any) -> None:
         metavar="SHARE",
         help="share of damaged files from which the exit code says so (default: 0.1)",
     )
+    parser.add_argument(
+        "--keep", default="", help=f"take what is left out by rule all the same: {', '.join(KEEPABLE)}; with commas"
+    )
     parser.add_argument("--num_workers", type=int, help="processes that read headers (default: one a core, at most 4)")
     parser.set_defaults(run=_run)
 
@@ -89,7 +93,8 @@ def _look(arguments: argparse.Namespace) -> int:
     roots = [root for typed in arguments.dataset_dir for root in split_roots(typed)]
     data_roots(roots)  # a misspelt folder leaves no output folder behind
     output = None if arguments.output_dir is None else Path(arguments.output_dir)
-    found = _scan(roots, output, arguments.num_workers)
+    keep = check_keep([word for word in arguments.keep.split(",") if word])
+    found = _scan(roots, output, arguments.num_workers, keep)
     examination = examine(found)
     if arguments.read:
         found.excluded += sample_intensities(examination, found.images, arguments.read)
@@ -110,16 +115,16 @@ def _look(arguments: argparse.Namespace) -> int:
     return TOO_MANY_DAMAGED if bad else 0
 
 
-def _scan(roots: Sequence[str], output: Path | None, num_workers: int | None) -> ScanResult:
+def _scan(roots: Sequence[str], output: Path | None, num_workers: int | None, keep: Collection[str]) -> ScanResult:
     workers = default_workers() if num_workers is None else num_workers
     if output is None:
-        return scan(roots, salt=new_salt(), num_workers=workers, progress=sys.stderr.isatty())
+        return scan(roots, salt=new_salt(), num_workers=workers, progress=sys.stderr.isatty(), keep=keep)
     if (output / "run.json").exists() or (output / "manifest.json").exists():
         raise RunFolderError("output_dir holds a run; choose a new folder for the look")
     private = PrivateFolder(output)
     return scan(
         roots, salt=private.salt(), skip=[output], num_workers=workers, progress=sys.stderr.isatty(),
-        index=private.scan,
+        index=private.scan, keep=keep,
     )  # fmt: skip
 
 

@@ -142,6 +142,11 @@ def test_other_rules_and_another_salt_make_the_index_anew(tree, tmp_path, monkey
     look(tree, index)
     assert scan(tree, salt=b"1" * 32, progress=False, index=index).opened == 14
     assert look(tree, index).opened == 14
+    write_dicom(tree / "localizer", blob((8, 8)), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    images = len(look(tree, index).images)
+    kept = look(tree, index, keep=["localizer"])
+    assert (kept.opened, len(kept.images)) == (15, images + 1)
+    (tree / "localizer").unlink()
     monkeypatch.setattr(index_module, "RULES", index_module.RULES + 1)
     assert look(tree, index).opened == 14
     assert look(tree, index).opened == 0
@@ -181,11 +186,11 @@ def test_an_interrupted_scan_keeps_what_it_has_read(tree, tmp_path, monkeypatch)
     monkeypatch.setattr(scan_module, "CHUNK", 4)
     calls = []
 
-    def interrupt(path, salt, original=scan_module.read_header):
-        calls.append(path)
+    def interrupt(*arguments, original=scan_module.read_header):
+        calls.append(arguments)
         if len(calls) > 9:
             raise KeyboardInterrupt
-        return original(path, salt)
+        return original(*arguments)
 
     with monkeypatch.context() as patched:
         patched.setattr(scan_module, "read_header", interrupt)

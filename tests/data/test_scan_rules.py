@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from tiny_scans import blob, write_dicom, write_series
 
 from monai_mixssl.data.scan import scan
+from monai_mixssl.errors import ConfigError
 
 STORAGE = "1.2.840.10008.5.1.4.1.1"
 PIXELS = blob((8, 8))
@@ -70,6 +71,24 @@ def test_images_that_only_sound_alike_are_taken(tmp_path, tags):
     result = look(tmp_path)
     assert len(result.images) == 1
     assert not result.excluded
+
+
+@pytest.mark.parametrize(
+    ("name", "tags"),
+    [
+        ("localizer", {"SeriesDescription": "survey"}),
+        ("secondary_capture", {"SOPClassUID": f"{STORAGE}.7"}),
+        ("screenshot", {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}),
+        ("burned_in", {"BurnedInAnnotation": "YES"}),
+    ],
+)
+def test_what_rules_leave_out_may_be_taken_on_request(tmp_path, name, tags):
+    path = write_dicom(tmp_path / "x", PIXELS, **tags)
+    assert len(scan(path, salt=b"0", progress=False, keep=[name]).images) == 1
+    others = {"localizer", "secondary_capture", "screenshot", "burned_in"} - {name}
+    assert not scan(path, salt=b"0", progress=False, keep=others).images
+    with pytest.raises(ConfigError, match="localizer"):
+        scan(path, salt=b"0", progress=False, keep=["everything"])
 
 
 def test_identifying_tags_are_counted_without_their_values(tmp_path):
