@@ -7,8 +7,6 @@ import csv
 import json
 import os
 import re
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -251,7 +249,7 @@ def test_a_probe_run_leaves_a_table(tuned, scans, tmp_path):
     assert found["loaded"] == 1.0
 
 
-def test_two_processes_train_and_measure_as_one(scans, tmp_path):
+def test_two_processes_train_and_measure_as_one(command, scans, tmp_path):
     # a norm that does not look at the batch, and no augmentation: two halves of a batch then give its whole gradient
     common = {"dataset_dir": scans, "max_epochs": 1, "augment": False}
     common |= {"norm": ["group", {"num_groups": 4}], "min_steps_per_epoch": 3}
@@ -261,16 +259,8 @@ def test_two_processes_train_and_measure_as_one(scans, tmp_path):
     shown = {key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in keys.items()}
     overrides = [part for key, value in shown.items() for part in (f"--{key}", value)]
     configs = "['configs/train.json','configs/multi_gpu_train.json']"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    ended = subprocess.run(
-        [*launcher, "-m", "monai.bundle", "run", "finetune", "--config_file", configs, *overrides],
-        cwd=BUNDLE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    ended = command("monai.bundle", "run", "finetune", "--config_file", configs, *overrides, cwd=BUNDLE, processes=2)
+    assert ended.status == 0, ended.err[-3000:]
     alone, together = (load_model(folder / "model.safetensors")[0].state_dict() for folder in (one, tmp_path / "two"))
     for name, value in alone.items():
         torch.testing.assert_close(together[name], value, rtol=0, atol=2e-3)

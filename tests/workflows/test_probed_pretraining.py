@@ -12,7 +12,6 @@ import pytest
 import safetensors.torch
 import torch
 from bundle_runs import BUNDLE, SMALL, run
-from bundle_runs import command as typed
 
 from monai_mixssl.data.phantoms import write_phantoms
 from monai_mixssl.handlers import read_log
@@ -66,7 +65,7 @@ def test_a_killed_run_resumes_exactly(labelled, probed, tmp_path):
     assert without_times(probe_lines(tmp_path / "run")) == without_times(probe_lines(probed))
 
 
-def test_of_two_processes_the_first_probes_and_the_other_waits(labelled, tmp_path):
+def test_of_two_processes_the_first_probes_and_the_other_waits(command, labelled, tmp_path):
     given = {
         **SMALL,
         **PROBED,
@@ -74,18 +73,15 @@ def test_of_two_processes_the_first_probes_and_the_other_waits(labelled, tmp_pat
         "probe_dir": labelled,
         "output_dir": tmp_path / "run",
     }
-    done = typed(
-        *("pretrain", "--config_file", "['configs/train.json','configs/multi_gpu_train.json']"),
-        *(
-            part
-            for key, value in {**given, "batch_size": 2}.items()
-            if key != "device"
-            for part in (f"--{key}", str(value))
-        ),
-        launcher=(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
-        CUDA_VISIBLE_DEVICES="",
+    overrides = [part for key, value in {**given, "batch_size": 2}.items() for part in (f"--{key}", str(value))]
+    ended = command(
+        *("monai.bundle", "run", "pretrain", "--config_file"),
+        *("['configs/train.json','configs/multi_gpu_train.json']", *overrides),
+        cwd=BUNDLE,
+        env={"CUDA_VISIBLE_DEVICES": ""},
+        processes=2,
     )
-    assert done.returncode == 0, done.stderr
+    assert ended.status == 0, ended.err
     assert [line["epoch"] for line in probe_lines(tmp_path / "run")] == [0, 1, 2]
 
 

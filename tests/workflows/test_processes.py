@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two processes with gloo, started by torchrun, against one process with the same global batch."""
+"""Two processes with gloo, started by torchrun or as it does, against one process with the same global batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from bundle_runs import SMALL, command, run
+from bundle_runs import BUNDLE, SMALL, run
+from bundle_runs import command as typed
 
 from monai_mixssl.data.phantoms import write_phantoms
 from monai_mixssl.handlers import read_log
@@ -23,11 +24,8 @@ def scans(tmp_path_factory) -> Path:
     return write_phantoms(tmp_path_factory.mktemp("scans"), patients=5, image_size=32, slices=4)
 
 
-def two_processes(**keys):
-    arguments = [part for key, value in keys.items() for part in (f"--{key}", str(value))]
-    done = command("pretrain", "--config_file", CONFIGS, *arguments, launcher=TORCHRUN)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
+def given(**keys):
+    return [part for key, value in keys.items() for part in (f"--{key}", str(value))]
 
 
 def validations(folder):
@@ -38,7 +36,9 @@ def test_with_a_batch_independent_norm_two_processes_step_as_one(scans, tmp_path
     # 16 training slices are one step an epoch, so that every step is followed by a validation
     keys = {**SMALL, "dataset_dir": scans, "max_epochs": 4, "norm": ["group", {"num_groups": 4}]}
     assert run(output_dir=tmp_path / "one", **{**keys, "batch_size": 16}) == 0
-    two_processes(output_dir=tmp_path / "two", **{**keys, "batch_size": 8})
+    two = given(output_dir=tmp_path / "two", **{**keys, "batch_size": 8})
+    done = typed("pretrain", "--config_file", CONFIGS, *two, launcher=TORCHRUN)
+    assert done.returncode == 0, done.stderr[-3000:]
 
     one, two = validations(tmp_path / "one"), validations(tmp_path / "two")
     assert [line["iteration"] for line in one] == [line["iteration"] for line in two] == [1, 2, 3, 4]
@@ -53,19 +53,22 @@ def test_with_a_batch_independent_norm_two_processes_step_as_one(scans, tmp_path
         assert json.loads((tmp_path / name / "run.json").read_text())["status"] == "complete"
 
 
-def test_with_batch_norm_two_processes_come_close_to_one(scans, tmp_path):
+def test_with_batch_norm_two_processes_come_close_to_one(command, scans, tmp_path):
     # on CPUs each process takes batch statistics of its own half: close, not equal
     keys = {**SMALL, "dataset_dir": scans, "max_epochs": 12, "val_interval": 12}
     assert run(output_dir=tmp_path / "one", **{**keys, "batch_size": 8}) == 0
-    two_processes(output_dir=tmp_path / "two", **{**keys, "batch_size": 4})
+    two = given(output_dir=tmp_path / "two", **{**keys, "batch_size": 4})
+    ended = command("monai.bundle", "run", "pretrain", "--config_file", CONFIGS, *two, cwd=BUNDLE, processes=2)
+    assert ended.status == 0, ended.err[-3000:]
     alone, together = (validations(tmp_path / name)[-1]["val_loss"] for name in ("one", "two"))
     assert together == pytest.approx(alone, rel=0.25)
 
 
-def test_the_config_for_several_processes_says_that_it_needs_torchrun(tmp_path):
-    done = command("pretrain", "--config_file", CONFIGS, "--output_dir", str(tmp_path / "run"))
-    assert done.returncode != 0
-    assert "torchrun --nproc_per_node" in done.stderr.splitlines()[-1]
+def test_the_config_for_several_processes_says_that_it_needs_torchrun(command, tmp_path):
+    argv = ("run", "pretrain", "--config_file", CONFIGS, "--output_dir", str(tmp_path / "run"))
+    ended = command("monai.bundle", *argv, cwd=BUNDLE)
+    assert ended.status != 0
+    assert "torchrun --nproc_per_node" in ended.last_line
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 1, reason="needs a CUDA GPU")
@@ -78,6 +81,6 @@ def test_on_gpus_batch_norm_is_synchronised(scans, tmp_path):
 
 def test_an_error_under_torchrun_keeps_its_sentence(tmp_path):
     (tmp_path / "notes.txt").write_text("not a run")
-    done = command("pretrain", "--config_file", CONFIGS, "--output_dir", str(tmp_path), launcher=TORCHRUN)
+    done = typed("pretrain", "--config_file", CONFIGS, "--output_dir", str(tmp_path), launcher=TORCHRUN)
     assert done.returncode != 0
     assert "monai-mixssl: error: output_dir is not empty and holds no run" in done.stderr  # torchrun's report follows

@@ -49,7 +49,7 @@ def test_a_system_that_does_not_say_refuses_nothing(monkeypatch):
         raise FileNotFoundError
 
     monkeypatch.setattr(Path, "read_text", missing)
-    check_cache(data(10**6, [999, 999, 999], [1.0, 1.0, 1.0]), finetune_settings(spatial_dims=3), 1.0)
+    check_cache(data(10**4, [999, 999, 999], [1.0, 1.0, 1.0]), finetune_settings(spatial_dims=3), 1.0)
 
 
 def test_patches_are_those_of_the_user_else_a_size_for_the_dimensions():

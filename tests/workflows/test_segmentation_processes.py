@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two processes with gloo, started by torchrun."""
+"""Two processes with gloo, started as torchrun starts them."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from bundle_runs import command
 from segmentation_runs import BUNDLE, SMALL, segment
 
 from monai_mixssl.data.phantoms import write_segmentation_phantoms
@@ -15,15 +14,14 @@ from monai_mixssl.handlers import read_log
 CONFIGS = "['configs/train.json','configs/multi_gpu_train.json']"
 
 
-def test_two_processes_share_steps_and_validation_and_one_writes(tmp_path):
+def test_two_processes_share_steps_and_validation_and_one_writes(command, tmp_path):
     scans = write_segmentation_phantoms(tmp_path / "scans", patients=8, image_size=32, slices=3)
     keys = {**SMALL, "dataset_dir": scans, "max_epochs": 1, "norm": ["group", {"num_groups": 8}]}
     assert segment(output_dir=tmp_path / "one", **{**keys, "batch_size": 4, "min_steps_per_epoch": 2}) == 0
     two = {**keys, "output_dir": tmp_path / "two", "batch_size": 2, "min_steps_per_epoch": 2}
     arguments = [part for key, value in two.items() for part in (f"--{key}", str(value))]
-    launcher = ("torchrun", "--standalone", "--nproc_per_node=2")
-    done = command("finetune", "--config_file", CONFIGS, *arguments, launcher=launcher, cwd=BUNDLE)
-    assert done.returncode == 0, done.stderr[-3000:]
+    ended = command("monai.bundle", "run", "finetune", "--config_file", CONFIGS, *arguments, cwd=BUNDLE, processes=2)
+    assert ended.status == 0, ended.err[-3000:]
 
     one, two = (read_log(tmp_path / name / "log.jsonl") for name in ("one", "two"))
     assert [line["iteration"] for line in one] == [line["iteration"] for line in two] == [1, 2, 2]
