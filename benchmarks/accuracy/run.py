@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--search", action="store_true", help="validation images and probes with few labels only")
     parser.add_argument("--runs", type=Path, help="folder for predicted classes, which the bootstrap needs")
     parser.add_argument("--results", type=Path, required=True, help="JSON lines; lines are added")
+    parser.add_argument("--finetune_steps", type=int, default=Effort.finetune_steps)
     parser.add_argument("--shard", default="0/1", help="part/of how many")
     parser.add_argument("--progress", action="store_true")
     arguments = parser.parse_args()
@@ -71,7 +72,7 @@ def main() -> None:
     part, parts = (int(number) for number in arguments.shard.split("/"))
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     cells = [Cell(name, method, seed) for seed in seeds for name in sets for method in methods]
-    effort = SEARCH if arguments.search else Effort()
+    effort = SEARCH if arguments.search else Effort(finetune_steps=arguments.finetune_steps)
     budget = Budget(images=arguments.images, backbone=arguments.backbone, precision=arguments.precision)
     commit = git_commit()
     for number, cell in enumerate(cells):

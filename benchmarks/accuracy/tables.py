@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables and pictures from the results of ``run.py``.
+
+    python benchmarks/accuracy/tables.py --results docs/results/accuracy.jsonl --runs runs --write docs/accuracy.md
+
+Every comparison is with the best peer, chosen by the mean over seeds of its validation score, never by a test score.
+Beside each difference stand its 95 % interval over seeds (paired, t distribution), a paired t-test, and a 95 % interval
+from a bootstrap over test images, which needs the predicted classes in ``--runs``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from labelled_sets import KNOWN, load_set
+
+from monai_mixssl.compare.statistics import Difference, paired_difference
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+NOT_PEERS = ("random", "scratch")
+BEGIN, END = "<!-- begin of the tables, by benchmarks/accuracy/tables.py -->", "<!-- end of the tables -->"
+BOOTSTRAPS = 2000
+Key = tuple[str, str, str, str, str]  # set, labels, protocol, tap, split
+
+
+class Results:
+    """Values by cell and method, one a seed."""
+
+    def __init__(self, lines: Iterable[dict[str, Any]], metric: str) -> None:
+        self.values: dict[Key, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+        for line in lines:
+            if line["metric"] == metric:
+                key = (line["set"], line["labels"], line["protocol"], line["tap"], line["split"])
+                self.values[key][line["method"]][line["seed"]] = line["value"]
+
+    def best_peer(self, key: Key, ours: str) -> str | None:
+        """The peer with the best mean on validation images; None where there is none."""
+        found = self.values.get((*key[:4], "val"), {})
+        means = {
+            method: float(np.mean(list(values.values())))
+            for method, values in found.items()
+            if method not in NOT_PEERS and not method.startswith("mixssl") and method != ours
+        }
+        return max(means, key=lambda method: means[method]) if means else None
+
+
+def bootstrap(runs: Path | None, key: Key, ours: str, peer: str, seeds: Sequence[int], size: int) -> str:
+    """95 % interval in points of the mean difference when test images are drawn anew; seeds and draws stay."""
+    name, labels, protocol, tap, split = key
+    if runs is None or name not in KNOWN:
+        return "-"
+    truth = load_set(name, size).labels[split]
+    right = []
+    for method in (ours, peer):
+        files = [runs / f"{name}_{method}_{seed}.npz" for seed in seeds]
+        if not all(file.is_file() for file in files):
+            return "-"
+        per_seed = [(np.load(file)[f"{protocol} {labels} {tap} {split}"] == truth).mean(axis=0) for file in files]
+        right.append(np.mean(per_seed, axis=0))
+    gain = right[0] - right[1]
+    drawn = np.random.RandomState(0).randint(len(gain), size=(BOOTSTRAPS, len(gain)))
+    low, high = np.percentile(gain[drawn].mean(axis=1), [2.5, 97.5]) * 100
+    return f"{low:+.1f} to {high:+.1f}"
+
+
+def comparison_rows(results: Results, ours: str, runs: Path | None, size: int) -> list[str]:
+    """One row a cell on test images: ours, the best peer, and the difference."""
+    rows = []
+    for key in sorted(results.values):
+        if key[4] != "test" or ours not in results.values[key]:
+            continue
+        peer = results.best_peer(key, ours)
+        if peer is None or peer not in results.values[key]:
+            continue
+        mine, other = results.values[key][ours], results.values[key][peer]
+        difference = paired_difference(mine, other)
+        seeds = difference.seeds
+        if not seeds:
+            continue
+        rows.append(
+            f"| {' | '.join(key[:4])} | {_spread(mine.values())} | {peer} {_spread(other.values())} | "
+            f"{_shown(difference)} | {bootstrap(runs, key, ours, peer, seeds, size)} | {len(seeds)} |"
+        )
+    return rows
+
+
+def method_table(results: Results, name: str, protocol: str, tap: str) -> list[str]:
+    """All methods on one set: a column an amount of labels, test images."""
+    amounts = [a for a in ("5", "20", "all") if (name, a, protocol, tap, "test") in results.values]
+    methods = sorted({m for a in amounts for m in results.values[name, a, protocol, tap, "test"]})
+    if not methods:
+        return []
+    lines = [f"| {name}, {protocol}, {tap} | " + " | ".join(amounts) + " | seeds |", "|---" * (len(amounts) + 2) + "|"]
+    for method in methods:
+        found = [results.values[name, a, protocol, tap, "test"].get(method, {}) for a in amounts]
+        cells = [_spread(values.values()) if values else "not run" for values in found]
+        lines.append(f"| {method} | " + " | ".join(cells) + f" | {max(len(values) for values in found)} |")
+    return [*lines, ""]
+
+
+def draw(results: Results, path: Path, sets: Sequence[str], protocol: str, tap: str, amount: str) -> None:
+    """One panel a set: every method's mean and its seeds."""
+    figure, axes = plt.subplots(1, len(sets), figsize=(4.2 * len(sets), 4), squeeze=False)
+    for axis, name in zip(axes[0], sets, strict=True):
+        found = results.values.get((name, amount, protocol, tap, "test"), {})
+        order = sorted(found, key=lambda method: np.mean(list(found[method].values())))
+        for row, method in enumerate(order):
+            values = list(found[method].values())
+            colour = "tab:orange" if method.startswith("mixssl") else "tab:blue"
+            axis.plot(values, [row] * len(values), "o", color=colour, alpha=0.4, markersize=4)
+            axis.plot(np.mean(values), row, "|", color=colour, markersize=16, markeredgewidth=2)
+        axis.set_yticks(range(len(order)), order)
+        axis.set_title(f"{name}: {protocol}, {amount} labels a class")
+        axis.set_xlabel("top-1 accuracy, test")
+        axis.grid(axis="x", alpha=0.3)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--runs", type=Path)
+    parser.add_argument("--ours", default="mixssl")
+    parser.add_argument("--size", type=int, default=28)
+    parser.add_argument("--write", type=Path, help="a Markdown file whose part between two markers is replaced")
+    arguments = parser.parse_args()
+    lines = [json.loads(line) for line in arguments.results.read_text().splitlines()]
+    results = Results(lines, "top1")
+    sets = sorted({line["set"] for line in lines})
+    text = ["### Against the best peer (top-1 accuracy, test)", ""]
+    text += ["| set | labels | protocol | tap | " + arguments.ours + " | best peer on validation | points "
+             "(95 % interval; p) | bootstrap over images | seeds |", "|---" * 9 + "|"]  # fmt: skip
+    text += comparison_rows(results, arguments.ours, arguments.runs, arguments.size)
+    text += ["", "### All methods (top-1 accuracy, test, mean ± standard deviation over seeds)", ""]
+    for name in sets:
+        for protocol, tap in (("linear", "last"), ("linear", "last2x2"), ("knn", "last"), ("finetune", "last")):
+            text += method_table(results, name, protocol, tap)
+    if arguments.write:
+        picture = arguments.write.parent / "results" / "accuracy_linear_5.png"
+        draw(results, picture, sets, "linear", "last", "5")
+        text += [f"![Linear probe with 5 labels a class](results/{picture.name})"]
+        page = arguments.write.read_text()
+        found = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+        section = "\n".join([BEGIN, *text, END])
+        arguments.write.write_text(found.sub(lambda _: section, page))
+    else:
+        print("\n".join(text))
+
+
+def _spread(values: Iterable[float]) -> str:
+    numbers = list(values)
+    return f"{np.mean(numbers):.3f}" + (f" ± {np.std(numbers, ddof=1):.3f}" if len(numbers) > 1 else "")
+
+
+def _shown(difference: Difference) -> str:
+    mean = f"{100 * (difference.mean or 0.0):+.1f}"
+    if difference.low is None or difference.high is None:
+        return f"{mean} (one seed)"
+    return f"{mean} ({100 * difference.low:+.1f} to {100 * difference.high:+.1f}; p {difference.p:.3f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The accuracy benchmark as it is typed, on a set that the test writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "accuracy"
+METHODS = "random,scratch,mixssl_plain"
+
+
+def write_npz(path: Path) -> None:
+    """Two classes of noise, told apart by a bright half."""
+    random = np.random.RandomState(0)
+    arrays = {}
+    for split, count in (("train", 48), ("val", 16), ("test", 20)):
+        labels = np.arange(count) % 2
+        images = random.randint(0, 120, (count, 28, 28))
+        images[labels == 1, :14] += 100
+        arrays[f"{split}_images"] = images.astype(np.uint8)
+        arrays[f"{split}_labels"] = labels[:, None]
+    np.savez(path, **arrays)
+
+
+def typed(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(FOLDER / script), *(str(argument) for argument in arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The results of two seeds, made by two shards and the same command again."""
+    folder = tmp_path_factory.mktemp("accuracy")
+    write_npz(folder / "stripes.npz")
+    keys = ["--sets", folder / "stripes.npz", "--methods", METHODS, "--seeds", 2, "--images", 256]
+    keys += ["--runs", folder / "runs", "--results", folder / "results.jsonl", "--precision", "none"]
+    keys += ["--finetune_steps", 4]
+    for shard in ("0/2", "1/2", "0/1"):
+        done = typed("run.py", *keys, "--shard", shard)
+        assert done.returncode == 0, done.stderr[-2000:]
+    return folder, done.stdout
+
+
+def test_every_cell_is_made_once_with_the_stated_fields(made):
+    folder, last_output = made
+    assert last_output == ""  # nothing left to do
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    fields = {
+        "set",
+        "method",
+        "seed",
+        "labels",
+        "protocol",
+        "tap",
+        "split",
+        "metric",
+        "value",
+        "images_seen",
+        "seconds",
+    }
+    assert all(fields | {"commit"} <= line.keys() and 0 <= line["value"] <= 1 for line in lines)
+    cells = [tuple(line[name] for name in sorted(fields - {"value", "images_seen", "seconds"})) for line in lines]
+    assert len(set(cells)) == len(cells)
+    assert {(line["method"], line["seed"]) for line in lines} == {(m, s) for m in METHODS.split(",") for s in (0, 1)}
+    # probes see no encoder that was not pretrained but "random"; fine-tuning from random weights is "scratch"
+    assert {line["protocol"] for line in lines if line["method"] == "scratch"} == {"finetune"}
+    assert {line["protocol"] for line in lines if line["method"] == "random"} == {"linear", "knn"}
+    assert {line["images_seen"] for line in lines if line["method"] == "mixssl_plain"} == {256}
+    easy = [x["value"] for x in lines if (x["labels"], x["protocol"], x["metric"]) == ("all", "linear", "top1")]
+    assert min(easy) > 0.9
+
+
+def test_the_table_names_every_method_and_says_what_was_not_run(made):
+    folder, _ = made
+    page = folder / "page.md"
+    page.write_text(
+        "before\n<!-- begin of the tables, by benchmarks/accuracy/tables.py --><!-- end of the tables -->\nafter"
+    )
+    done = typed("tables.py", "--results", folder / "results.jsonl", "--write", page, "--ours", "mixssl_plain")
+    assert done.returncode == 0, done.stderr[-2000:]
+    text = page.read_text()
+    assert text.startswith("before")
+    assert text.endswith("after")
+    assert all(f"| {method} |" in text for method in METHODS.split(","))
+    assert "| scratch | 0." in text  # its fine-tuning
+    assert (folder / "results" / "accuracy_linear_5.png").stat().st_size > 1000
+
+
+def test_a_set_that_is_not_in_the_layout_is_refused_by_name(tmp_path):
+    np.savez(tmp_path / "odd.npz", images=np.zeros((3, 28, 28), np.uint8))
+    done = typed("run.py", "--sets", tmp_path / "odd.npz", "--methods", "random", "--results", tmp_path / "r.jsonl")
+    assert done.returncode != 0
+    assert "odd.npz lacks train_images" in done.stderr.splitlines()[-1]
