@@ -123,7 +123,11 @@ def read_dicom_header(path: str | Path, file: BinaryIO | None = None, keep: Coll
                 tags = DicomTags(opened, TAGS)
         else:
             tags = DicomTags(file, TAGS)
+        if tags.truncated and not tags.pixels:
+            raise LeftOut("truncated file")
         refuse_by_rule(tags, keep)
+        if not tags.pixels:
+            raise LeftOut("DICOM without pixels")
         _refuse_absurd(path, tags)  # before the frames are listed: a header may claim a billion
         return _header(path, tags)
     except LeftOut:

@@ -36,6 +36,7 @@ IDENTIFYING = (
 )  # fmt: skip
 
 PIXELS = 0x7FE00008  # float, double and integer pixels begin here; what follows is not needed
+UNDEFINED = 0xFFFFFFFF
 CHARACTERS = 0x00080005
 SYNTAX = 0x00020010
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -58,6 +59,8 @@ class DicomTags:
     Attributes:
         syntax: UID of the transfer syntax, "" where the file does not say.
         private: number of private elements at the top level.
+        pixels: whether there are any.
+        truncated: the file ends in the middle of an element before them.
 
     Raises:
         Exception: of many kinds, where the file is damaged.
@@ -66,6 +69,7 @@ class DicomTags:
     def __init__(self, file: BinaryIO, wanted: tuple[str | int, ...]) -> None:
         tags: list[BaseTag | int] = list(_tags_for(wanted))
         self.private = 0
+        self.pixels = self.truncated = False
         self.syntax = ""
         self.elements: dict[int, Any] = {}
         if not self._read_usual(file, tags):
@@ -89,13 +93,19 @@ class DicomTags:
         implicit = self.syntax == IMPLICIT
         for element in data_element_generator(stream, implicit, True, self._at_pixels, specific_tags=tags):
             self.elements[int(element.tag)] = element
+            if isinstance(element, RawDataElement) and len(element.value or b"") < element.length < UNDEFINED:
+                self.truncated = True
+        if not self.pixels:
+            place = stream.tell()
+            self.truncated = self.truncated or place > stream.seek(0, io.SEEK_END)
         return True
 
     def _at_pixels(self, tag: int, vr: str | None, length: int) -> bool:
         number = int(tag)  # comparing pydicom's tags takes longer than reading them
         if number & 0x10000:
             self.private += 1
-        return number >= PIXELS
+        self.pixels = number >= PIXELS
+        return self.pixels
 
     def __contains__(self, keyword: str) -> bool:
         return _tag(keyword) in self.elements

@@ -53,6 +53,15 @@ def test_each_kind_that_is_no_image_is_left_out_with_its_own_reason(tmp_path, ta
     assert [one.reason for one in result.excluded] == [reason]
 
 
+def test_a_header_that_ends_too_early_is_truncated_and_one_without_pixels_is_not(tmp_path):
+    whole = write_dicom(tmp_path / "x", PIXELS, StudyDescription="a long description").read_bytes()
+    at = whole.index(b"a long description")
+    (tmp_path / "x").write_bytes(whole[: at + 5])
+    assert [one.reason for one in look(tmp_path).excluded] == ["truncated file"]
+    write_dicom(tmp_path / "x", PIXELS, PixelData=None)
+    assert [one.reason for one in look(tmp_path).excluded] == ["DICOM without pixels"]
+
+
 @pytest.mark.parametrize(
     "tags",
     [
