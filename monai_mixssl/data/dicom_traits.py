@@ -124,7 +124,8 @@ def frame_traits(item: Any, shared: Any, common: Traits) -> Traits:
         time=_seconds(None, look("FrameContentSequence", "FrameAcquisitionDateTime", "FrameReferenceDateTime")),
         dimensions=_numbers(look("FrameContentSequence", "DimensionIndexValues")) or (),
     )
-    return Traits(*(mine if mine is not None else of_file for mine, of_file in zip(own, common, strict=True)))
+    merged: list[Any] = [mine if mine is not None else of_file for mine, of_file in zip(own, common, strict=True)]
+    return Traits(*merged)
 
 
 def _list(value: Any) -> Iterable[Any]:
