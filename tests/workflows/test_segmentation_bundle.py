@@ -217,6 +217,21 @@ def test_masks_are_written_in_the_geometry_of_their_images(command, finetuned, t
     assert (tmp_path / "out" / "pictures" / "masks.png").is_file()
 
 
+def test_masks_that_a_killed_run_left_are_not_taken_for_those_of_the_next(finetuned, tmp_path):
+    phantoms = write_segmentation_phantoms(tmp_path / "p", patients=3, image_size=32, slices=3)
+    out = tmp_path / "out"
+    keys = {"dataset_dir": phantoms / "imagesTr", "model": finetuned / "model.safetensors", "output_dir": out}
+    assert segment(kill=("validation", 1), workflow="SegmentationInferWorkflow", **keys) == -9
+    (left,) = (path.name.split(".")[0] for path in (out / "masks").iterdir())
+    files = files_of(out)
+    assert len(files) == 3
+    Path(files[left]).unlink()  # nothing would write that mask again
+
+    assert segment(workflow="SegmentationInferWorkflow", **keys) == 0
+    assert {path.name.split(".")[0] for path in (out / "masks").iterdir()} == files.keys() - {left}
+    assert json.loads((out / "run.json").read_text())["status"] == "complete"
+
+
 def test_volumes_are_segmented_in_3d_and_small_ones_padded(scans, tmp_path):
     """The phantoms' three slices are padded to the patch of 32; one step, since 3D is slow."""
     keys = {"spatial_dims": 3, "batch_size": 1, "max_epochs": 1, "min_steps_per_epoch": 1, "label_fraction": 0.25}
