@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ RULES = 1  # raised whenever the same files would be read, grouped or left out d
 _OWN = ("sop_instance", "instance", "tie")
 _SHARED = tuple(one.name for one in fields(DicomHeader) if one.name not in (*_OWN, "frames"))
 _FRAME = tuple(one.name for one in fields(DicomFrame) if one.name != "position")
+_own_values, _shared_values, _frame_values = (attrgetter(*names) for names in (_OWN, _SHARED, _FRAME))
 
 
 class ScanIndex:
@@ -84,7 +86,7 @@ class ScanIndex:
         known: dict[str, FileHeader] = {}
         try:
             shared = [dict(zip(_SHARED, _frozen(values), strict=True)) for values in content["shared"]]
-            frames = [_frame_values(values) for values in content["frames"]]
+            frames = [_frame_fields(values) for values in content["frames"]]
             files = content["files"]
             for file in found.files:
                 entry = files.get(file.key)
@@ -100,16 +102,15 @@ class ScanIndex:
         Raises:
             RunFolderError: the disk is full or the folder cannot be written.
         """
-        shared: dict[str, int] = {}
-        frames: dict[str, int] = {}
+        shared: Table = {}
+        frames: Table = {}
         files = {}
         for key, _, size, modified, changed in found.files:
             header = headers.get(key)
             if header is None or (isinstance(header, LeftOut) and header.reason in PASSING):
                 continue
             files[key] = [size, modified, changed, _encoded(header, shared, frames)]
-        tables = {"shared": [json.loads(text) for text in shared], "frames": [json.loads(text) for text in frames]}
-        self._save("headers.json", {**tables, "files": files})
+        self._save("headers.json", {"shared": list(shared), "frames": list(frames), "files": files})
 
     def _load(self, name: str) -> Any:
         try:
@@ -132,19 +133,18 @@ class ScanIndex:
         write_atomically(self.folder / name, lambda file: file.write(content), "the index of the scan")
 
 
-def _number(table: dict[str, int], values: list[Any]) -> int:
-    """Number of these values in a table of all that occur."""
-    return table.setdefault(json.dumps(values), len(table))
+Table = dict[tuple[Any, ...], int]
+"""All values that occur together, and a number for each; in the order of the numbers."""
 
 
-def _encoded(header: FileHeader, shared: dict[str, int], frames: dict[str, int]) -> list[Any]:
+def _encoded(header: FileHeader, shared: Table, frames: Table) -> list[Any]:
     if isinstance(header, LeftOut):
         return ["-", header.reason, header.detail]
     if isinstance(header, PlainHeader):
         return [*header]
-    common = _number(shared, [getattr(header, name) for name in _SHARED])
-    own = [[_number(frames, [getattr(frame, name) for name in _FRAME]), frame.position] for frame in header.frames]
-    return ["dicom", common, *(getattr(header, name) for name in _OWN), own]
+    common = shared.setdefault(_shared_values(header), len(shared))
+    own = [[frames.setdefault(_frame_values(frame), len(frames)), frame.position] for frame in header.frames]
+    return ["dicom", common, *_own_values(header), own]
 
 
 def _decoded(entry: list[Any], shared: list[dict[str, Any]], frames: list[dict[str, Any]]) -> FileHeader:
@@ -156,7 +156,7 @@ def _decoded(entry: list[Any], shared: list[dict[str, Any]], frames: list[dict[s
     return DicomHeader(**shared[entry[1]], **dict(zip(_OWN, entry[2:-1], strict=True)), frames=own)
 
 
-def _frame_values(values: list[Any]) -> dict[str, Any]:
+def _frame_fields(values: list[Any]) -> dict[str, Any]:
     named = dict(zip(_FRAME, _frozen(values), strict=True))
     return {**named, "traits": Traits(*named["traits"])}
 
