@@ -42,13 +42,18 @@ def read_image(image: ScanImage, geometry: str = "accept") -> Volume:
         volume = read_picture(Path(part.path))
     if volume.array.shape[1:] != image.shape:
         raise LeftOut("size differs from what the header says")
+    notes = image.notes if _finite(volume.array) else (*image.notes, "NaN or infinite values")
     if volume.affine is None:
-        return replace(volume, notes=image.notes)
-    array, affine, notes = settle_geometry(volume.array, volume.affine, image.positions, image.notes, geometry)
+        return replace(volume, notes=notes)
+    array, affine, notes = settle_geometry(volume.array, volume.affine, image.positions, notes, geometry)
     if array is not volume.array:
         spacing = tuple(float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
         return Volume(array, affine, spacing, volume.modality, notes)
     return replace(volume, notes=notes)
+
+
+def _finite(array: np.ndarray) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
 
 
 def _read_dicom(image: ScanImage) -> Volume:

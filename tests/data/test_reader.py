@@ -106,3 +106,11 @@ def test_images_with_and_without_spacing_make_a_batch(tmp_path):
 def test_an_unknown_geometry_is_refused():
     with pytest.raises(ConfigError, match="geometry is 'straight'; use one of accept, resample, refuse"):
         ScanReader(geometry="straight")
+
+
+def test_values_that_are_no_numbers_are_noted(tmp_path):
+    array = blob((7, 8, 9)).astype(np.float32) / 3
+    array[3, 3, 3] = np.nan
+    image = LoadImage(reader=ScanReader)(write_nifti(tmp_path / "x.nii", array))
+    assert image.meta["notes"] == "NaN or infinite values"
+    assert np.array_equal(image, array, equal_nan=True)
