@@ -23,11 +23,12 @@ TRAIT_TAGS: tuple[str | int, ...] = (
     _SIEMENS, _SIEMENS_B, _SIEMENS_DIRECTION, _PHILIPS, _PHILIPS_B, _GE, _GE_B,
 )  # fmt: skip
 
-_CODE = re.compile(r"[A-Z0-9_ ./+-]{0,24}")
-
 
 class Traits(NamedTuple):
-    """None where the header is silent. Times are seconds of the day, or milliseconds after the trigger."""
+    """None where the header is silent. Times are seconds of the day, or milliseconds after the trigger.
+
+    `kind` should be codes, but may be any text: it is hashed before it leaves the scan.
+    """
 
     kind: str | None = None
     echo: float | None = None
@@ -133,9 +134,7 @@ def _list(value: Any) -> Iterable[Any]:
 
 
 def _kind(values: list[str]) -> str | None:
-    # codes only: what is something else may be free text
-    texts = [value.strip().upper() for value in values]
-    return "\\".join(text if _CODE.fullmatch(text) else "?" for text in texts) or None
+    return "\\".join(value.strip().upper() for value in values) or None
 
 
 def _number(value: Any) -> float | None:

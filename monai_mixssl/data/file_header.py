@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from monai_mixssl.data.dicom_header import DicomHeader, read_dicom_header
+from monai_mixssl.data.dicom_header import DicomFrame, DicomHeader, read_dicom_header
 from monai_mixssl.data.identity import short_id
 from monai_mixssl.data.itk_file import VOXELS_MISSING, VOXELS_SHORT, is_itk, read_itk_header
 from monai_mixssl.data.nifti_file import read_nifti_header
@@ -88,7 +88,10 @@ def read_header(path: str, salt: bytes, keep: Collection[str] = ()) -> FileHeade
 
 
 def sealed(header: DicomHeader, salt: bytes) -> DicomHeader:
-    """Replaces the patient's id and the UIDs by hashes; the first two are those that stand in manifests."""
+    """Replaces the patient's id, the UIDs and the kind of image (codes, but who knows) by hashes.
+
+    Those of patient and series are the ones that stand in manifests.
+    """
     uids = (header.study, header.series)
     return replace(
         header,
@@ -97,7 +100,14 @@ def sealed(header: DicomHeader, salt: bytes) -> DicomHeader:
         series=short_id(salt, "series", *uids) if header.series else "",
         # a longer one: millions of files may be compared
         sop_instance=short_id(salt, "instance", header.sop_instance, length=24) if header.sop_instance else "",
+        frames=tuple(_sealed_frame(frame, salt) for frame in header.frames),
     )
+
+
+def _sealed_frame(frame: DicomFrame, salt: bytes) -> DicomFrame:
+    if frame.traits.kind is None:
+        return frame
+    return replace(frame, traits=frame.traits._replace(kind=short_id(salt, "kind", frame.traits.kind)))
 
 
 def _opened(path: str) -> BinaryIO:

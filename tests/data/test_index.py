@@ -24,7 +24,9 @@ def tree(tmp_path):
     """A bit of everything that a scan can find."""
     folder = tmp_path / "data"
     write_series(folder / "MARKER_FOLDER", blob((4, 8, 8)), PatientName="QUAXWORT^JANE", PatientID="MRN-778811",
-                 StudyInstanceUID="1.2.840.99.1", SeriesInstanceUID="1.2.840.99.2")  # fmt: skip
+                 ImageType=["ORIGINAL", "PRIMARY", "QUAXWORT JANE"], AcquisitionTime="101523",
+                 SeriesDescription="QUAXWORT", StudyInstanceUID="1.2.840.99.1",
+                 SeriesInstanceUID="1.2.840.99.2")  # fmt: skip
     write_dicom(folder / "twin_a", blob((8, 8)), SOPInstanceUID="1.2.840.99.3", SeriesInstanceUID="1.2.840.99.4")
     shutil.copy(folder / "twin_a", folder / "twin_b")
     frames = np.stack([blob((8, 8), seed=seed) for seed in range(4)])
@@ -156,7 +158,7 @@ def test_the_index_names_no_patient_and_no_uid(tree, tmp_path):
     look(tree, tmp_path / "index")
     for name in ("result.json", "headers.json"):
         content = (tmp_path / "index" / name).read_bytes()
-        for secret in (b"QUAXWORT", b"MRN-778811", b"1.2.840.99"):
+        for secret in (b"QUAXWORT", b"MRN-778811", b"1.2.840.99", b"101523"):
             assert secret not in content
     assert (tmp_path / "index").stat().st_mode & 0o077 == 0
 
