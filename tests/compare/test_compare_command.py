@@ -138,11 +138,11 @@ def test_sigterm_ends_a_comparison_with_a_checkpoint_and_the_same_command_goes_o
         stderr=subprocess.PIPE,
         text=True,
     )
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not (run / "log.jsonl").exists() and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 1
     sentence = f"{ERROR}the comparison was stopped by SIGTERM; the same command goes on from there"
     assert said.strip().splitlines()[-1] == sentence

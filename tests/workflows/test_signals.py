@@ -33,7 +33,7 @@ def test_a_signal_to_the_whole_group_saves_first_also_with_workers(tmp_path, num
         text=True,
         start_new_session=True,
     )
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not (run / "log.jsonl").exists() and time.monotonic() < until:
         assert child.poll() is None, child.stderr.read()
         time.sleep(0.05)
@@ -41,7 +41,7 @@ def test_a_signal_to_the_whole_group_saves_first_also_with_workers(tmp_path, num
     before = latest_iteration(run / "checkpoints")
     # from a third process: torch knows the death of a worker by its own parent's hand
     subprocess.run([sys.executable, "-c", f"import os; os.killpg({child.pid}, {int(number)})"], check=True)
-    _, errors = child.communicate(timeout=90)
+    _, errors = child.communicate(timeout=300)
     assert child.returncode not in (0, None)
     said = re.search(rf"stopped by {number.name} after saving iteration (\d+)", errors.splitlines()[-1])
     assert said, errors[-2000:]
