@@ -125,6 +125,8 @@ def read_dicom_header(path: str | Path, file: BinaryIO | None = None, keep: Coll
             tags = DicomTags(file, TAGS)
         if tags.truncated and not tags.pixels:
             raise LeftOut("truncated file")
+        if tags.pixels and not (tags.get("Rows") and tags.get("Columns")):
+            raise LeftOut("damaged DICOM header", "no rows or columns")
         refuse_by_rule(tags, keep)
         if not tags.pixels:
             raise LeftOut("DICOM without pixels")

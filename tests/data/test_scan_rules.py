@@ -60,6 +60,8 @@ def test_a_header_that_ends_too_early_is_truncated_and_one_without_pixels_is_not
     assert [one.reason for one in look(tmp_path).excluded] == ["truncated file"]
     write_dicom(tmp_path / "x", PIXELS, PixelData=None)
     assert [one.reason for one in look(tmp_path).excluded] == ["DICOM without pixels"]
+    write_dicom(tmp_path / "x", PIXELS, Rows=None)
+    assert [one.reason for one in look(tmp_path).excluded] == ["damaged DICOM header"]
 
 
 @pytest.mark.parametrize(
