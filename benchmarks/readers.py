@@ -146,7 +146,12 @@ def attempt(read: Callable[[Path], Result], case: Case, path: Path, pipe: Any) -
 
 
 def run(read: Callable[[Path], Result], case: Case) -> str:
-    """What a reader does with a case."""
+    """What a reader does with a case; what seems to hang is tried again, since a process may fork at a bad moment."""
+    first = _run(read, case)
+    return _run(read, case) if first.startswith("hangs") else first
+
+
+def _run(read: Callable[[Path], Result], case: Case) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = case.write(Path(folder))
         ours_end, childs_end = multiprocessing.Pipe(duplex=False)
