@@ -69,7 +69,15 @@ RECIPES: dict[str, Recipe] = {
     "agree_wide": replace(AGREE, transparency=(0.2, 1.0)),
     "agree_mild": replace(AGREE, transparency=(0.7, 1.0)),
     "agree_vicreg": replace(AGREE, agreement="vicreg"),
+    "agree_vicreg_no_objectives": replace(
+        AGREE, agreement="vicreg", reconstruction_weight=0.0, transparency_weight=0.0
+    ),
+    "agree_vicreg_strong": replace(AGREE, agreement="vicreg", reconstruction_weight=10.0, transparency_weight=10.0),
     "agree_one_blended": replace(AGREE, blended_views=1),
     "agree_strong": replace(AGREE, reconstruction_weight=10.0, transparency_weight=10.0),
+    "agree_strong30": replace(AGREE, reconstruction_weight=30.0, transparency_weight=30.0),
+    "agree_strong_matched": replace(
+        AGREE, reconstruction_weight=10.0, transparency_weight=10.0, match="mean_std", renormalize=True
+    ),
     "agree_t01": replace(AGREE, temperature=0.1),
 }
