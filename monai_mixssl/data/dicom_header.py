@@ -128,9 +128,9 @@ def read_dicom_header(path: str | Path, file: BinaryIO | None = None, keep: Coll
         if tags.pixels and not (tags.get("Rows") and tags.get("Columns")):
             raise LeftOut("damaged DICOM header", "no rows or columns")
         refuse_by_rule(tags, keep)
+        _refuse_absurd(path, tags)  # before the frames are listed: a header may claim a billion
         if not tags.pixels:
             raise LeftOut("DICOM without pixels")
-        _refuse_absurd(path, tags)  # before the frames are listed: a header may claim a billion
         return _header(path, tags)
     except LeftOut:
         raise

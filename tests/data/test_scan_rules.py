@@ -6,8 +6,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pydicom import dcmread
+from pydicom.uid import JPEGLSLossless
 from tiny_scans import blob, write_dicom, write_series
 
+from monai_mixssl.data.read import read_image
 from monai_mixssl.data.scan import scan
 from monai_mixssl.errors import ConfigError
 
@@ -53,12 +56,16 @@ def test_each_kind_that_is_no_image_is_left_out_with_its_own_reason(tmp_path, ta
     assert [one.reason for one in result.excluded] == [reason]
 
 
-def test_a_header_that_ends_too_early_is_truncated_and_one_without_pixels_is_not(tmp_path):
+def test_a_header_that_ends_too_early_or_promises_pixels_that_are_not_there(tmp_path):
     whole = write_dicom(tmp_path / "x", PIXELS, StudyDescription="a long description").read_bytes()
     at = whole.index(b"a long description")
     (tmp_path / "x").write_bytes(whole[: at + 5])
     assert [one.reason for one in look(tmp_path).excluded] == ["truncated file"]
-    write_dicom(tmp_path / "x", PIXELS, PixelData=None)
+    write_dicom(tmp_path / "x", blob((200, 200)), PixelData=None)
+    assert [one.reason for one in look(tmp_path).excluded] == ["truncated file"]
+    dataset = dcmread(tmp_path / "x")
+    dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
+    dataset.save_as(tmp_path / "x")
     assert [one.reason for one in look(tmp_path).excluded] == ["DICOM without pixels"]
     write_dicom(tmp_path / "x", PIXELS, Rows=None)
     assert [one.reason for one in look(tmp_path).excluded] == ["damaged DICOM header"]
@@ -107,8 +114,6 @@ def test_identifying_tags_are_counted_without_their_values(tmp_path):
     (path,) = write_series(
         tmp_path / "b", blob((1, 8, 8)), SeriesInstanceUID="1.2.3.9", PatientName="", AccessionNumber="A77"
     )
-    from pydicom import dcmread
-
     dataset = dcmread(path)
     dataset.private_block(0x0019, "SOMEONE", create=True).add_new(1, "LO", "QUAXWORT")
     dataset.save_as(path)
@@ -124,8 +129,6 @@ def test_identifying_tags_are_counted_without_their_values(tmp_path):
 @pytest.mark.parametrize("ending", [".nrrd", ".nhdr", ".mha", ".mhd"])
 @pytest.mark.parametrize("compressed", [False, True])
 def test_nrrd_and_metaimage_are_found_as_simpleitk_reads_them(tmp_path, ending, compressed):
-    from monai_mixssl.data.read import read_image
-
     array = blob((5, 7, 9))
     image = sitk.GetImageFromArray(array)  # z, y, x
     image.SetSpacing((0.5, 0.75, 2.0))
@@ -143,8 +146,6 @@ def test_nrrd_and_metaimage_are_found_as_simpleitk_reads_them(tmp_path, ending, 
 
 
 def test_nrrd_of_several_volumes_colours_and_two_dimensions(tmp_path):
-    from monai_mixssl.data.read import read_image
-
     times = np.stack([blob((4, 5, 6), seed=seed) for seed in range(3)])
     sitk.WriteImage(sitk.GetImageFromArray(times, isVector=False), str(tmp_path / "a_times.nrrd"))
     vectors = np.moveaxis(times, 0, -1).astype(np.float32)
