@@ -29,6 +29,8 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+
+os.environ.setdefault("ITK_GLOBAL_DEFAULT_THREADER", "Platform")  # a pool of threads does not survive a fork
 import pydicom
 from monai.data import ITKReader, NibabelReader, PydicomReader
 from monai.transforms import LoadImage
@@ -222,9 +224,9 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="Markdown file with the marks to write between")
     arguments = parser.parse_args()
     if HAS_ITK:
-        import itk
-
-        itk.imread  # noqa: B018 (loads its modules once, and not in every child)
+        with tempfile.TemporaryDirectory() as folder:  # itk loads its modules as it reads: once, not in every child
+            for case in (GOOD[0], GOOD[1]):
+                monai_itk(case.write(Path(folder)))
     names = ["monai", "pydicom", "SimpleITK", "nibabel", *(["itk"] if HAS_ITK else [])]
     lines = [
         ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)]) + ".",
