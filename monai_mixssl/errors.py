@@ -7,7 +7,15 @@ end up in logs, and paths often hold patient names.
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "DataError", "InterruptedRunError", "MixSSLError", "RunFolderError", "TrainingError"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "InterruptedRunError",
+    "MixSSLError",
+    "RunFolderError",
+    "TrainingError",
+    "UnreadableImageError",
+]
 
 
 class MixSSLError(Exception):
@@ -20,6 +28,19 @@ class ConfigError(MixSSLError, ValueError):
 
 class DataError(MixSSLError, ValueError):
     """Input data that cannot be read, or not enough of it."""
+
+
+class UnreadableImageError(DataError):
+    """An image that could be read before and cannot any more, or whose file is damaged.
+
+    Args:
+        message: the sentence.
+        image_id: which image.
+    """
+
+    def __init__(self, message: str, image_id: str = "") -> None:
+        super().__init__(message)
+        self.image_id = image_id
 
 
 class RunFolderError(MixSSLError):

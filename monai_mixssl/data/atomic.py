@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
+import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from monai_mixssl.errors import RunFolderError
 
-__all__ = ["disk_errors", "write_atomically", "write_json"]
+__all__ = ["disk_errors", "is_leftover", "write_atomically", "write_json"]
 
 TEMPORARY = ".part"  # suffix of a file that is still being written
 
@@ -53,7 +56,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], what: str
     Raises:
         RunFolderError: the disk is full or the folder cannot be written; the old file is then untouched.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = path.with_name(f"{path.name}.{_writer()}{TEMPORARY}")
     with disk_errors(what):
         try:
             with open(temporary, "wb") as file:
@@ -61,6 +64,40 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], what: str
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Returns whether a half-written file was left by a process that is gone, not by one that is writing it.
+
+    Of another machine that shares the folder, what has not been touched for a day.
+    """
+    machine, _, process = path.name.removesuffix(TEMPORARY).rpartition(".")[2].partition("-")
+    try:
+        if machine == _machine() and not _alive(int(process)):
+            return True
+        return path.stat().st_mtime < time.time() - 86400
+    except (OSError, ValueError):  # gone meanwhile, or named otherwise
+        return False
+
+
+def _writer() -> str:
+    return f"{_machine()}-{os.getpid()}"
+
+
+def _machine() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]  # the name itself may say where one works
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":  # where signal 0 is no question but Ctrl-C
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is someone else's
+        return True
+    return True
 
 
 def write_json(path: Path, value: Any, what: str, *, indent: int | None = None) -> None:

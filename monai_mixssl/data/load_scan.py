@@ -18,7 +18,7 @@ from monai_mixssl.data.orientation import slice_axis
 from monai_mixssl.data.prepare_image import LUMINANCE
 from monai_mixssl.data.records import LeftOut
 from monai_mixssl.data.volume import Volume
-from monai_mixssl.errors import DataError
+from monai_mixssl.errors import UnreadableImageError
 
 __all__ = ["LoadScan", "LoadScanD", "LoadScanDict", "LoadScand"]
 
@@ -45,7 +45,7 @@ class LoadScan:
         slices are taken in 2D), "modality", "id", "picture".
 
         Raises:
-            DataError: image or mask cannot be used; names the id alone.
+            UnreadableImageError: image or mask cannot be used; names the id alone.
         """
         try:
             found, volume = read_one(source)
@@ -55,9 +55,10 @@ class LoadScan:
             label = None if mask is None or self.label_values is None else read_mask(mask, grid)
             numbers = None if label is None else class_numbers(label, self.label_values or ())
         except LeftOut as reason:
-            raise DataError(
+            raise UnreadableImageError(
                 f"The image {image_id} cannot be used ({reason}); private/files.csv says which file it is: put it "
-                "right, or leave it out."
+                "right, or leave it out.",
+                image_id,
             ) from None
         affine = np.diag([*_picture_steps(volume), 1.0]) if volume.affine is None else volume.affine
         picture = volume.affine is None

@@ -12,6 +12,7 @@ from typing import Any
 
 from monai_mixssl.data.atomic import write_atomically, write_json
 from monai_mixssl.data.identity import list_hash
+from monai_mixssl.data.prepared_file import is_whole
 from monai_mixssl.data.records import Excluded
 from monai_mixssl.data.settings import PrepareSettings
 from monai_mixssl.errors import RunFolderError
@@ -136,8 +137,4 @@ def load_prepared(output_dir: str | Path) -> PreparedData:
 def missing_arrays(data: PreparedData) -> Sequence[str]:
     """Returns the ids whose prepared array is not there, or not whole."""
 
-    def whole(image_id: str) -> bool:
-        path = data.folder / f"{image_id}.npy"
-        return path.is_file() and path.stat().st_size == data.records[image_id]["bytes"]
-
-    return [image_id for image_id in data.records if not whole(image_id)]
+    return [one for one, record in data.records.items() if not is_whole(data.folder, one, record["bytes"])]

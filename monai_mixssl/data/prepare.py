@@ -13,14 +13,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
+import PIL
+import pydicom
+import SimpleITK as sitk
 import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+import monai_mixssl
 from monai_mixssl.data.atomic import write_atomically, write_json
 from monai_mixssl.data.content import content_digest, content_id
 from monai_mixssl.data.prepare_image import prepare_image
+from monai_mixssl.data.prepared_file import is_whole
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.data.read import read_image
 from monai_mixssl.data.records import Excluded, LeftOut, ScanImage
@@ -28,6 +34,13 @@ from monai_mixssl.data.settings import PrepareSettings
 from monai_mixssl.errors import RunFolderError
 
 __all__ = ["default_workers", "prepare_images", "read_digests", "still_to_prepare"]
+
+# what decodes and resamples: another version may give other values, and half of each would be a mixture
+READ_BY = [
+    monai_mixssl.__version__,
+    *(module.__version__ for module in (pydicom, nibabel, PIL, np)),
+    sitk.Version.VersionString(),
+]
 
 
 def default_workers() -> int:
@@ -158,7 +171,7 @@ def _first(batch: list[Any]) -> Any:
 
 
 def _key(image: ScanImage, settings: PrepareSettings) -> str:
-    """Hashes all that the result depends on: settings, what the scan said, size and time of the files."""
+    """Hashes all that the result depends on: settings, versions, what the scan said, size and time of the files."""
     files = []
     for path in dict.fromkeys(part.path for part in image.parts):
         try:
@@ -166,7 +179,7 @@ def _key(image: ScanImage, settings: PrepareSettings) -> str:
         except OSError:
             raise LeftOut("the file does not exist any more") from None
         files.append((status.st_size, status.st_mtime_ns))
-    text = json.dumps([settings.fingerprint(), image.as_dict(), files], sort_keys=True)
+    text = json.dumps([settings.fingerprint(), READ_BY, image.as_dict(), files], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", errors="surrogateescape")).hexdigest()
 
 
@@ -178,7 +191,7 @@ def _known(folder: Path, image_id: str, key: str) -> tuple[str, Any] | None:
             return None
         if outcome == "done" and "content" not in value:  # prepared by a version that did not hash it yet
             return None
-        if outcome == "done" and (folder / f"{image_id}.npy").stat().st_size != value["bytes"]:
+        if outcome == "done" and not is_whole(folder, image_id, value["bytes"]):
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_mixssl.data.atomic import write_json
+from monai_mixssl.data.damage import check_bad_share
 from monai_mixssl.data.estimate import check_disk, estimate
 from monai_mixssl.data.find import DatasetDir, data_roots
 from monai_mixssl.data.manifest import PreparedData, load_prepared, missing_arrays, write_excluded, write_manifest
@@ -48,6 +49,7 @@ def prepare_data(
     resume: bool = False,
     report: Callable[[str], Any] = logger.info,
     keep: Sequence[str] = (),
+    max_bad_share: float = 0.5,
 ) -> PreparedData:
     """Scans a data folder, prepares what can be used, splits it and writes the manifest.
 
@@ -64,10 +66,11 @@ def prepare_data(
             even where `dataset_dir` has changed since.
         report: is given what was found, left out and estimated, as text.
         keep: DICOM images that are left out by rule and are to be taken all the same, see `scan`.
+        max_bad_share: share of damaged and unreadable files above which to stop, see `check_bad_share`.
 
     Raises:
         ConfigError: a setting is out of its range.
-        DataError: nothing usable found, or not enough for training and validation.
+        DataError: nothing usable found, too much of it damaged, or not enough for training and validation.
         RunFolderError: the disk is full or too small, or the manifest belongs to other settings.
     """
     settings = PrepareSettings(
@@ -83,7 +86,7 @@ def prepare_data(
     output = Path(output_dir)
     workers = default_workers() if num_workers is None else num_workers
     if resume and (output / "manifest.json").exists():
-        return _resume(output, settings, workers, progress)
+        return _resume(output, settings, workers, progress, max_bad_share)
     data_roots(dataset_dir)  # a misspelt folder leaves no output folder behind
     private = PrivateFolder(output)
     found = scan(
@@ -95,7 +98,7 @@ def prepare_data(
         index=private.scan,
         keep=keep,
     )
-    images, records, excluded = prepare_scan(found, output, settings, workers, progress, report)
+    images, records, excluded = prepare_scan(found, output, settings, workers, progress, report, max_bad_share)
     data = _split(output, images, records, excluded, settings, val_fraction, seed)
     write_manifest(output, data, found_counts(found.images), {"val_fraction": val_fraction, "seed": seed})
     return data
@@ -108,6 +111,7 @@ def prepare_scan(
     num_workers: int,
     progress: bool,
     report: Callable[[str], Any],
+    max_bad_share: float = 1.0,
 ) -> tuple[list[ScanImage], list[dict[str, Any]], list[Excluded]]:
     """Prepares what a scan found, once the disk is known to be large enough, and writes down what is left out.
 
@@ -116,12 +120,13 @@ def prepare_scan(
         output: the run's output folder.
         settings, num_workers, progress: see `prepare_images`.
         report: is given what was found, left out and estimated, as text.
+        max_bad_share: see `check_bad_share`; asked after the scan, before the work, and after it.
 
     Returns:
         The images that can be used and their records, both in the order of the scan, and all that is left out.
 
     Raises:
-        DataError: nothing was found.
+        DataError: nothing was found, or too much of it is damaged.
         RunFolderError: the disk is full or too small.
     """
     private = PrivateFolder(output)
@@ -133,6 +138,7 @@ def prepare_scan(
             f"Nothing usable was found among {len(found.excluded)} files; dataset_dir must hold DICOM, NIfTI, NRRD, "
             "MetaImage, PNG or JPEG images (excluded.jsonl in output_dir lists why each was left out)."
         )
+    check_bad_share(found.images, found.excluded, max_bad_share)
     private.remove_leftovers()  # they take room on the disk
     # what a killed run has prepared already needs no room any more
     needed = estimate(still_to_prepare(found.images, private, settings), settings, num_workers)
@@ -144,6 +150,8 @@ def prepare_scan(
     used = {record["id"] for record in records}
     images = [image for image in found.images if image.id in used]
     write_excluded(output, excluded)
+    if images:  # else there is a sentence for that
+        check_bad_share(found.images, excluded, max_bad_share, used)
     return images, records, excluded
 
 
@@ -201,10 +209,13 @@ def _items(record: dict[str, Any], settings: PrepareSettings) -> int:
     return int(record["shape"][0]) if settings.spatial_dims == 2 else 1
 
 
-def _resume(output: Path, settings: PrepareSettings, workers: int, progress: bool) -> PreparedData:
+def _resume(
+    output: Path, settings: PrepareSettings, workers: int, progress: bool, max_bad_share: float
+) -> PreparedData:
     data = load_prepared(output)
     check_settings(data.settings, settings)
-    restore_arrays(missing_arrays(data), output, settings, workers, progress)
+    most = int(max_bad_share * len(data.records))
+    restore_arrays(missing_arrays(data), output, settings, workers, progress, most)
     return data
 
 
@@ -224,12 +235,18 @@ def check_settings(before: PrepareSettings, now: PrepareSettings) -> None:
 
 
 def restore_arrays(
-    missing: Iterable[str], output: Path, settings: PrepareSettings, num_workers: int, progress: bool
+    missing: Iterable[str], output: Path, settings: PrepareSettings, num_workers: int, progress: bool, most: int = 0
 ) -> None:
-    """Prepares images again whose arrays someone has deleted, from the files that the run's index names.
+    """Prepares images again whose arrays are gone or damaged, from the files that the run's index names.
+
+    Args:
+        missing: ids of the images.
+        output: the run's output folder.
+        settings, num_workers, progress: see `prepare_images`.
+        most: so many may be gone for good: others stand in for them in training.
 
     Raises:
-        RunFolderError: the files are gone, too.
+        RunFolderError: the files of more are gone, too.
     """
     wanted = set(missing)
     if not wanted:
@@ -242,8 +259,10 @@ def restore_arrays(
     again = [image for image in index if image.id in wanted]
     records, _ = prepare_images(again, private, settings, num_workers=num_workers, progress=progress)
     lost = wanted - {record["id"] for record in records}
-    if lost:
+    if len(lost) > most:
         raise RunFolderError(
             f"{len(lost)} prepared images of this run are gone and cannot be made again (such as {min(lost)}); "
             "put the data back (private/files.csv names the files), or start a new run."
         )
+    if lost:
+        logger.warning(f"{len(lost)} prepared images are gone and cannot be made again (such as {min(lost)}).")

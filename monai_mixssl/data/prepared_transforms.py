@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 
-from monai_mixssl.errors import DataError
+from monai_mixssl.errors import UnreadableImageError
 
 __all__ = ["LoadPrepared", "LoadPreparedD", "LoadPreparedDict", "LoadPreparedd"]
 
@@ -31,7 +31,7 @@ class LoadPrepared(Transform):
             `RandForegroundCrop` right after it, which then reads its patch alone and makes float32 of that.
 
     Raises:
-        DataError: on call, when the array cannot be read any more.
+        UnreadableImageError: on call, when the array cannot be read any more.
     """
 
     backend = [TransformBackends.NUMPY]  # noqa: RUF012 (MONAI's convention)
@@ -49,16 +49,19 @@ class LoadPrepared(Transform):
         batch of None), and in 2D "slice", the number of the slice in the volume.
         """
         try:
-            record = json.loads((self.folder / f"{image_id}.json").read_text())["outcome"][1]
+            outcome, record = json.loads((self.folder / f"{image_id}.json").read_text())["outcome"]
+            if outcome != "done":  # prepared anew since, from a file that had gone bad
+                raise ValueError
             # copy on write: whoever changes the values in place changes his own copy, never the file
             stored = np.load(self.folder / f"{image_id}.npy", mmap_mode="c")
             chosen = stored if number is None else stored[number]
             array = torch.from_numpy(chosen if self.mapped else np.array(chosen, dtype=np.float32))
-        except (OSError, ValueError, IndexError, KeyError) as error:
-            raise DataError(
+        except (OSError, ValueError, IndexError, KeyError, TypeError, EOFError) as error:
+            raise UnreadableImageError(
                 f"The prepared image {image_id} cannot be read ({type(error).__name__}; private/files.csv says "
                 "which file it is); delete private/prepared in output_dir and go on with --resume True, which prepares "
-                "it again."
+                "it again.",
+                image_id,
             ) from None
         meta: dict[str, Any] = {"id": image_id}
         if record["spacing"] is not None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-from monai_mixssl.data.atomic import TEMPORARY, disk_errors, write_atomically
+from monai_mixssl.data.atomic import TEMPORARY, disk_errors, is_leftover, write_atomically
 from monai_mixssl.data.identity import new_salt
 
 __all__ = ["PrivateFolder"]
@@ -42,9 +44,22 @@ class PrivateFolder:
         """Returns the salt of this run; the first call draws it."""
         file = self.path / "salt"
         if not file.exists():
-            write_atomically(file, lambda opened: opened.write(new_salt().hex().encode()), "the salt")
-            file.chmod(0o600)
+            self._draw_salt(file)
         return bytes.fromhex(file.read_text().strip())
+
+    def _draw_salt(self, file: Path) -> None:
+        """Writes a salt, unless another process is first: two with one folder must not have two."""
+        own = self.path / f"salt.{secrets.token_hex(4)}"
+        write_atomically(own, lambda opened: opened.write(new_salt().hex().encode()), "the salt")
+        own.chmod(0o600)
+        try:
+            os.link(own, file)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            os.replace(own, file)
+        finally:
+            own.unlink(missing_ok=True)
 
     def write_files(self, rows: Iterable[tuple[str, str, str, int]]) -> None:
         """Writes `files.csv`: one row (id, use, path, part) for each file behind an id; part is its frame or volume."""
@@ -56,6 +71,7 @@ class PrivateFolder:
         write_atomically(self.path / "files.csv", lambda file: file.write(content), "the table of files")
 
     def remove_leftovers(self) -> None:
-        """Deletes what a killed run left half-written."""
+        """Deletes what a killed run left half-written, and nothing that another process is writing."""
         for file in self.prepared.glob(f"*{TEMPORARY}"):
-            file.unlink(missing_ok=True)
+            if is_leftover(file):
+                file.unlink(missing_ok=True)

@@ -12,7 +12,8 @@ import torch
 from monai.transforms import Randomizable
 from torch.utils.data import Dataset
 
-from monai_mixssl.errors import ConfigError
+from monai_mixssl.data.stand_ins import GONE, NOT_FINITE, StandIns, finite, unreadable
+from monai_mixssl.errors import ConfigError, DataError
 
 __all__ = ["SeededDataset"]
 
@@ -31,9 +32,17 @@ class SeededDataset(Dataset):
     Args:
         dataset: a map-style dataset with a length.
         seed: any integer from 0 up.
+        substitute: where an item's file cannot be read any more (``UnreadableImageError`` or ``OSError``, also behind
+            MONAI's own), or holds NaN, let another item of the dataset stand in, drawn from (seed, epoch, index) too.
+            Which did, `stand_ins` says; the handler ``Substitutions`` records it. False: such an error is raised.
+        views: the dataset repeats its targets so many times; all views of a target get the same stand-in.
+
+    Attributes:
+        stand_ins: who stands in for whom; None without ``substitute``.
 
     Raises:
         ConfigError: when the seed is negative.
+        DataError: on access, when nothing can stand in.
 
     Examples:
         >>> from monai.data import CacheDataset
@@ -48,11 +57,12 @@ class SeededDataset(Dataset):
         False
     """
 
-    def __init__(self, dataset: Dataset, seed: int = 0) -> None:
+    def __init__(self, dataset: Dataset, seed: int = 0, *, substitute: bool = False, views: int = 1) -> None:
         if seed < 0:
             raise ConfigError(f"seed is {seed} but must be 0 or more.")
         self.dataset = dataset
         self.seed = seed
+        self.stand_ins = StandIns(_ids(dataset), views) if substitute else None
         self._random_parts = list(_random_parts(dataset, set()))
         # in shared memory, so that workers that outlive an epoch (`persistent_workers=True`) see it change
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -74,6 +84,8 @@ class SeededDataset(Dataset):
         if epoch < 0:
             raise ConfigError(f"epoch is {epoch} but must be 0 or more.")
         self._epoch.fill_(epoch)
+        if self.stand_ins is not None:
+            self.stand_ins.begin_epoch()
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]  # torch types no length
@@ -83,10 +95,52 @@ class SeededDataset(Dataset):
         if not -len(self) <= i < len(self):
             raise IndexError(f"Index {i} is out of range for a dataset of {len(self)} items.")
         i %= len(self)  # an item counted from the end is the same item
-        seeds = np.random.SeedSequence([self.seed, self.epoch, i]).generate_state(len(self._random_parts))
+        return self._draw(i, i) if self.stand_ins is None else self._draw_readable(i, self.stand_ins)
+
+    def _draw(self, i: int, place: int) -> Any:
+        """Item ``i`` with the random state of the place that it takes."""
+        seeds = np.random.SeedSequence([self.seed, self.epoch, place]).generate_state(len(self._random_parts))
         for part, seed in zip(self._random_parts, seeds, strict=True):
             part.set_random_state(seed=int(seed))
         return self.dataset[i]
+
+    def _draw_readable(self, i: int, stand_ins: StandIns) -> Any:
+        why = stand_ins.reason(i)
+        item, why = (None, why) if why else self._try(i, i, stand_ins)
+        if not why:
+            return item
+        for by in stand_ins.candidates(self.seed, self.epoch, i):
+            item, problem = self._try(by, i, stand_ins)
+            if not problem:
+                stand_ins.record(i, by, why)
+                return item
+        raise DataError(
+            f"The image {stand_ins.ids[i]} cannot be read any more, nor can those that could take its place; put the "
+            "data back (private/files.csv in output_dir says which files they are) and go on with --resume True."
+        )
+
+    def _try(self, i: int, place: int, stand_ins: StandIns) -> tuple[Any, int]:
+        """The item and 0, or None and the number of the reason."""
+        try:
+            item = self._draw(i, place)
+        except Exception as error:  # MONAI wraps what a transform raises
+            image_id = unreadable(error)
+            if image_id is None:
+                raise
+            stand_ins.give_up(i, GONE, image_id)
+            return None, GONE
+        if finite(item):
+            return item, 0
+        stand_ins.give_up(i, NOT_FINITE)
+        return None, NOT_FINITE
+
+
+def _ids(dataset: Dataset) -> list[str]:
+    """What each item is loaded from: its "id", else its number."""
+    data = getattr(dataset, "data", None)
+    if data is None:
+        return [str(i) for i in range(len(dataset))]  # type: ignore[arg-type]  # torch types no length
+    return [str(one.get("id", i)) if isinstance(one, dict) else str(i) for i, one in enumerate(data)]
 
 
 def _random_parts(dataset: object, seen: set[int]) -> Iterator[Randomizable]:

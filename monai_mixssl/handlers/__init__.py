@@ -19,6 +19,7 @@ from monai_mixssl.handlers.progress import TrainingProgress
 from monai_mixssl.handlers.random_state import RandomState
 from monai_mixssl.handlers.segmentation_pictures import SegmentationPictures
 from monai_mixssl.handlers.segmentation_scores import SegmentationScores
+from monai_mixssl.handlers.substitutions import Substitutions
 
 __all__ = [
     "BestModel",
@@ -35,6 +36,7 @@ __all__ = [
     "RunCheckpoint",
     "SegmentationPictures",
     "SegmentationScores",
+    "Substitutions",
     "TrainingPictures",
     "TrainingProgress",
     "embedding_spread",

@@ -55,6 +55,7 @@ FINETUNE_RULES: dict[str, Rule] = {
     "label_fraction": optional(number(0, above=True)),
     "val_fraction": fraction(ends=False),
     "test_fraction": fraction(),
+    "max_bad_share": fraction(),
     "batch_size": integer(1),
     "num_workers": integer(0),
     # how it is trained

@@ -50,6 +50,7 @@ PRETRAIN_RULES: dict[str, Rule] = {
     "spacing": optional(each(number(0, above=True), 2, 3)),
     "normalization": choice(*NORMALIZATIONS),
     "min_foreground": fraction(),
+    "max_bad_share": fraction(),
     "max_pad_factor": number(1),
     "geometry": choice(*GEOMETRIES),
     "val_fraction": fraction(ends=False),

@@ -59,6 +59,7 @@ _FREE_KEYS = (
     "log_interval",
     "probe_interval",
     "probe_samples",
+    "max_bad_share",
     "output_dir",
     "bundle_root",
 )
@@ -73,6 +74,7 @@ class RunFolder:
     ``versions.json``           software and hardware
     ``manifest.json``           the images used, by id, with split, shape, spacing and normalisation
     ``excluded.jsonl``          what was left out, by id, with the reason
+    ``substituted.jsonl``       where an image could not be read in training, and which stood in for it; else absent
     ``log.jsonl``               losses and metrics, one JSON object a line
     ``encoder.safetensors``     the encoder's weights, once training is complete
     ``checkpoints/``            from which ``--resume True`` goes on
@@ -130,6 +132,10 @@ class RunFolder:
             raise RunFolderError("output_dir holds another run; go on with it by --resume True, or choose a new folder")
         if foreign and not self._run.is_file():
             raise RunFolderError("output_dir is not empty and holds no run; choose a new or an empty folder")
+
+    def substituted(self, rank: int = 0) -> Path:
+        """The file of the images that others stood in for; each of several processes has its own."""
+        return self.path / ("substituted.jsonl" if rank == 0 else f"substituted_{rank}.jsonl")
 
     @property
     def last_iteration(self) -> int:

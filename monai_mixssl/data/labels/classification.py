@@ -21,6 +21,7 @@ from monai_mixssl.data.labels.table import CLASSIFICATION, LabelTable
 from monai_mixssl.data.labels.taken_over import refuse_other_labels
 from monai_mixssl.data.prepare import default_workers, read_digests
 from monai_mixssl.data.prepared_data import check_settings, prepare_scan, restore_arrays
+from monai_mixssl.data.prepared_file import is_whole
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.data.records import Excluded, ScanImage
 from monai_mixssl.data.settings import PrepareSettings
@@ -50,6 +51,7 @@ def classification_data(
     resume: bool = False,
     evaluate: bool = False,
     report: Callable[[str], Any] = print,
+    max_bad_share: float = 0.5,
 ) -> LabelledData:
     """Reads labels, prepares the images as pretraining does, splits them and writes the manifest.
 
@@ -73,6 +75,8 @@ def classification_data(
         evaluate: nothing is learned from these images: all are the test, whatever splits the labels name, and their
             classes need not be in training.
         report: is given what was found, left out and compared, as text.
+        max_bad_share: share of damaged and unreadable files above which to stop, see `check_bad_share`; not asked
+            with `evaluate`.
 
     Raises:
         ConfigError: a setting is out of its range, or `output_dir` lies among folders of classes.
@@ -88,10 +92,12 @@ def classification_data(
     output = Path(output_dir).expanduser().absolute()
     workers = default_workers() if num_workers is None else num_workers
     if resume and (output / "manifest.json").exists():
-        return _resume(output, settings, chosen, workers, progress, () if data_from is None else SPLIT_CHOICES)
+        taken = () if data_from is None else SPLIT_CHOICES
+        return _resume(output, settings, chosen, workers, progress, taken, max_bad_share)
     table = read_labels(dataset_dir, CLASSIFICATION, output_dir=output, evaluate=evaluate)
     if data_from is None:
-        data, found, images = _prepare(table, output, settings, choices, workers, progress, report)
+        share = 1.0 if evaluate else max_bad_share
+        data, found, images = _prepare(table, output, settings, choices, workers, progress, report, share)
     else:
         data = load_labelled(data_from)
         _refuse_other(data, settings, table)
@@ -122,6 +128,7 @@ def _prepare(
     workers: int,
     progress: bool,
     report: Callable[[str], Any],
+    max_bad_share: float,
 ) -> tuple[LabelledData, dict[str, int], list[ScanImage]]:
     private = PrivateFolder(output)
     if table.arrays is not None:
@@ -132,7 +139,7 @@ def _prepare(
     found, rows = scan_labelled(
         table, salt=private.salt(), skip=skip, num_workers=workers, progress=progress, index=private.scan
     )
-    images, records, excluded = prepare_scan(found, output, settings, workers, progress, report)
+    images, records, excluded = prepare_scan(found, output, settings, workers, progress, report, max_bad_share)
     if not images:
         raise DataError(
             f"None of the {len(excluded)} files and images found can be used; excluded.jsonl in output_dir lists why."
@@ -188,16 +195,15 @@ def _resume(
     workers: int,
     progress: bool,
     taken: Sequence[str] = (),
+    max_bad_share: float = 0.5,
 ) -> LabelledData:
     data = load_labelled(output)
     if data.settings is None:
         raise RunFolderError("The run in output_dir is one of segmentation; start a new run in another folder.")
     check_settings(data.settings, settings)
     refuse_change(read_choices(output), chosen, taken)
-    lost = [one for one, record in data.records.items() if not _whole(data.folder / f"{one}.npy", record["bytes"])]
-    restore_arrays(lost, data.folder.parent.parent, settings, workers, progress)
+    lost = [one for one, record in data.records.items() if not is_whole(data.folder, one, record["bytes"])]
+    held_out = {one for one, record in data.records.items() if record["split"] != "training"}
+    most = 0 if held_out & {*lost} else int(max_bad_share * len(data.records))  # no score over fewer images than said
+    restore_arrays(lost, data.folder.parent.parent, settings, workers, progress, most)
     return data
-
-
-def _whole(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size

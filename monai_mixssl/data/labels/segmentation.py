@@ -12,6 +12,7 @@ from typing import Any
 
 from monai_mixssl.data.atomic import write_json
 from monai_mixssl.data.content import content_id
+from monai_mixssl.data.damage import check_bad_share
 from monai_mixssl.data.labels.assign import scan_labelled
 from monai_mixssl.data.labels.build import finish, split_records
 from monai_mixssl.data.labels.choices import SPLIT_CHOICES, Choices, refuse_change
@@ -51,6 +52,7 @@ def segmentation_data(
     resume: bool = False,
     evaluate: bool = False,
     report: Callable[[str], Any] = print,
+    max_bad_share: float = 0.5,
 ) -> LabelledData:
     """Pairs images with their masks, checks each pair, splits them and writes the manifest. Images stay where they are.
 
@@ -61,7 +63,8 @@ def segmentation_data(
         val_fraction, test_fraction, seed: see `classification_data`.
         labels_per_class: use the masks of so many patients (files) in training, whatever they show; None: of all.
         label_fraction: or of this share of them.
-        label_seed, pretrain_run, data_from, num_workers, progress, resume, evaluate, report: see `classification_data`.
+        label_seed, pretrain_run, data_from, num_workers, progress, resume, evaluate, report, max_bad_share: see
+            `classification_data`.
 
     Raises:
         ConfigError: a setting is out of its range.
@@ -77,11 +80,12 @@ def segmentation_data(
     chosen = {**choices.as_dict(), "spatial_dims": spatial_dims}
     output = Path(output_dir).expanduser().absolute()
     if resume and (output / "manifest.json").exists():
-        return _resume(output, chosen, () if data_from is None else SPLIT_CHOICES)
+        return _resume(output, chosen, () if data_from is None else SPLIT_CHOICES, max_bad_share)
     table = read_labels(dataset_dir, SEGMENTATION, evaluate=evaluate)
     if data_from is None:
         workers = default_workers() if num_workers is None else num_workers
-        data, found, images = _check(table, output, spatial_dims, choices, workers, progress, report)
+        share = 1.0 if evaluate else max_bad_share
+        data, found, images = _check(table, output, spatial_dims, choices, workers, progress, report, share)
     else:
         data = load_labelled(data_from)
         before = read_choices(data_from)
@@ -104,6 +108,7 @@ def _check(
     workers: int,
     progress: bool,
     report: Callable[[str], Any],
+    max_bad_share: float,
 ) -> tuple[LabelledData, dict[str, int], list[ScanImage]]:
     private = PrivateFolder(output)
     salt = private.salt()
@@ -120,6 +125,8 @@ def _check(
     records, digests, excluded = check_pairs(images, masks, spatial_dims, num_workers=workers, progress=progress)
     excluded = [*found.excluded, *(Excluded(one.id, "several volumes for one mask") for one in several), *excluded]
     write_excluded(output, excluded)
+    if records:
+        check_bad_share(found.images, excluded, max_bad_share, records)
     classes, values = table.classes, table.values
     if records:
         classes, values, strange = mask_classes(records, classes, values)
@@ -154,15 +161,17 @@ def _check(
     return data, found_counts(found.images), images
 
 
-def _resume(output: Path, chosen: dict[str, Any], taken: Sequence[str]) -> LabelledData:
+def _resume(output: Path, chosen: dict[str, Any], taken: Sequence[str], max_bad_share: float) -> LabelledData:
     data = load_labelled(output)
     if data.task != SEGMENTATION:
         raise RunFolderError("The run in output_dir is not one of segmentation; start a new run in another folder.")
     refuse_change(read_choices(output), chosen, taken)
-    gone = sum(not os.path.exists(path) for pair in data.paths.values() for path in pair)
-    if gone:
+    gone = {one: sum(not os.path.exists(path) for path in pair) for one, pair in data.paths.items()}
+    lost = [one for one, count in gone.items() if count]
+    held_out = any(data.records[one]["split"] != "training" for one in lost)  # no score over fewer images than said
+    if held_out or len(lost) > max_bad_share * len(data.records):
         raise RunFolderError(
-            f"{gone} images and masks of this run are gone; put the data back (private/files.csv names the files), or "
-            "start a new run."
+            f"{sum(gone.values())} images and masks of this run are gone; put the data back (private/files.csv names "
+            "the files), or start a new run."
         )
     return data
