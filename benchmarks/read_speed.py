@@ -15,6 +15,7 @@ import argparse
 import os
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", help="default: mr_t1w_structural of MIXSSL_TEST_DATA")
     parser.add_argument("--repeats", type=int, default=15)
     arguments = parser.parse_args()
+    warnings.simplefilter("ignore")  # MONAI's reader says the same in every round
     folder = arguments.folder or Path(os.environ["MIXSSL_TEST_DATA"]) / "dicom" / "mr_t1w_structural"
     ways = readers(Path(folder))
     (reference, *others) = (np.asarray(way()) for way in ways.values())
