@@ -48,7 +48,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """An encoder and what it took."""
+    """An encoder and what it took; `seconds` is processor time on a CPU, since other programs may be running."""
 
     encoder: nn.Module
     record: dict[str, Any]
@@ -114,9 +114,10 @@ def pretrain(
         network.after_step(engine.state.iteration / steps)
         bar.update()
 
-    start = time.perf_counter()
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    start = clock()
     trainer.run()
-    seconds = time.perf_counter() - start
+    seconds = clock() - start
     bar.close()
     return Pretrained(
         network.encoder,
