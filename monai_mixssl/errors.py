@@ -13,6 +13,7 @@ __all__ = [
     "InterruptedRunError",
     "MixSSLError",
     "RunFolderError",
+    "TrackingError",
     "TrainingError",
     "UnreadableImageError",
 ]
@@ -45,6 +46,10 @@ class UnreadableImageError(DataError):
 
 class RunFolderError(MixSSLError):
     """An output folder that belongs to another run, cannot be written, or holds nothing to resume."""
+
+
+class TrackingError(MixSSLError):
+    """An experiment tracker that cannot be reached or used."""
 
 
 class TrainingError(MixSSLError):

@@ -11,6 +11,7 @@ from monai_mixssl.handlers.epoch_position import EpochPosition
 from monai_mixssl.handlers.freeze import FreezeEncoder
 from monai_mixssl.handlers.json_log import JsonLinesLog, read_log, scalars
 from monai_mixssl.handlers.mask_files import MaskFiles
+from monai_mixssl.handlers.mlflow_tracking import MLflowTracking
 from monai_mixssl.handlers.online_probe import OnlineProbe
 from monai_mixssl.handlers.own_masks import OwnMasks
 from monai_mixssl.handlers.pictures import TrainingPictures
@@ -28,6 +29,7 @@ __all__ = [
     "EpochPosition",
     "FreezeEncoder",
     "JsonLinesLog",
+    "MLflowTracking",
     "MaskFiles",
     "OnlineProbe",
     "OwnMasks",

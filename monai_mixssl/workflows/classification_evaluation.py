@@ -19,6 +19,7 @@ from monai_mixssl.workflows.finetune_origin import check_model_origin
 from monai_mixssl.workflows.finetune_rules import require_file, require_run
 from monai_mixssl.workflows.run_data import run_data
 from monai_mixssl.workflows.run_folder import RunFolder
+from monai_mixssl.workflows.tracking import NO_TRACKING_RULES
 from monai_mixssl.workflows.values import Rule, boolean, choice, device, integer, optional, path
 
 __all__ = [
@@ -43,6 +44,7 @@ CLASSIFICATION_INFER_RULES: dict[str, Rule] = {
     "amp": choice("none", "bf16", "fp16"),
     "resume": boolean,
     "progress": boolean,
+    **NO_TRACKING_RULES,
 }
 CLASSIFICATION_EVALUATE_RULES: dict[str, Rule] = {
     **CLASSIFICATION_INFER_RULES,

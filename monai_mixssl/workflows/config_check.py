@@ -34,6 +34,7 @@ from monai.utils import BundlePropertyConfig
 from monai_mixssl.errors import ConfigError
 from monai_mixssl.workflows import last_line
 from monai_mixssl.workflows.arguments import accepted_arguments
+from monai_mixssl.workflows.tracking import use_own_tracking
 from monai_mixssl.workflows.values import Rule, nearest
 
 __all__ = [
@@ -54,7 +55,8 @@ def check_config(
 ) -> None:
     """Check the config that this call stands in, and write the values that the rules make of it back.
 
-    Also makes the run end with one sentence when it fails (see :py:mod:`~monai_mixssl.workflows.last_line`).
+    Also makes the run end with one sentence when it fails (see :py:mod:`~monai_mixssl.workflows.last_line`), and puts
+    MONAI's ``--tracking`` right (see :py:mod:`~monai_mixssl.workflows.tracking`) where the rules know ``tracking_uri``.
 
     Args:
         rules: what each top-level key may hold; see :py:mod:`~monai_mixssl.workflows.values`.
@@ -79,6 +81,8 @@ def check_config(
     for key, value in parser.get().items():
         if key != ConfigParser.meta_key:
             correct_booleans(value)
+    if "tracking_uri" in (rules or {}):
+        use_own_tracking(parser.get())
     if together is not None:
         together(parser.get())
     # The items that the parser has made so far hold the old values. Nothing but imports is resolved this early, so

@@ -14,6 +14,7 @@ from monai_mixssl.networks import read_encoder_metadata
 from monai_mixssl.networks.encoders import backbone_names
 from monai_mixssl.networks.normalization import parse_norm
 from monai_mixssl.workflows.finetune_origin import check_origin
+from monai_mixssl.workflows.tracking import TRACKING_RULES
 from monai_mixssl.workflows.values import (
     Rule,
     boolean,
@@ -76,6 +77,7 @@ FINETUNE_RULES: dict[str, Rule] = {
     "checkpoint_minutes": number(0, above=True),
     "progress": boolean,
     "pictures": boolean,
+    **TRACKING_RULES,
 }
 
 

@@ -13,6 +13,7 @@ from monai_mixssl.networks import load_encoder
 from monai_mixssl.networks.encoders import encoder_stride
 from monai_mixssl.workflows.run_data import run_data
 from monai_mixssl.workflows.run_folder import RunFolder
+from monai_mixssl.workflows.tracking import NO_TRACKING_RULES
 from monai_mixssl.workflows.values import Rule, boolean, choice, device, integer, optional, path
 
 __all__ = ["INFERENCE_RULES", "inference_data", "recorded_stride"]
@@ -27,6 +28,7 @@ INFERENCE_RULES: dict[str, Rule] = {
     "num_workers": integer(0),
     "resume": boolean,
     "progress": boolean,
+    **NO_TRACKING_RULES,
 }
 
 

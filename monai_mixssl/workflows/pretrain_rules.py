@@ -12,6 +12,7 @@ from monai_mixssl.errors import ConfigError
 from monai_mixssl.networks.encoders import backbone_names
 from monai_mixssl.networks.normalization import parse_norm
 from monai_mixssl.sources import SOURCES
+from monai_mixssl.workflows.tracking import TRACKING_RULES
 from monai_mixssl.workflows.values import (
     Rule,
     boolean,
@@ -96,6 +97,7 @@ PRETRAIN_RULES: dict[str, Rule] = {
     "checkpoint_minutes": number(0, above=True),
     "progress": boolean,
     "pictures": boolean,
+    **TRACKING_RULES,
 }
 
 

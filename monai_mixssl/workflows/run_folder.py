@@ -19,6 +19,7 @@ from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.errors import RunFolderError
 from monai_mixssl.handlers import latest_iteration
 from monai_mixssl.workflows.config_check import running_parser
+from monai_mixssl.workflows.tracking import TRACKING_KEYS
 from monai_mixssl.workflows.versions import versions
 
 __all__ = ["RunFolder"]
@@ -44,7 +45,7 @@ _PATHS = (
     "run_dir",
     "model",
 )
-_PATH_KEYS = (*_PATHS, "encoder", "state_file")
+_PATH_KEYS = (*_PATHS, "encoder", "state_file", "tracking_uri")
 # at the start of a word, also in an expression: /data, ~/data, ./data, ../data, C:\data; not the // of a division
 _LIKE_A_PATH = re.compile(r"""(?:^|['"\s(=])(?:/(?![/\s])|~/|\.\.?/|[A-Za-z]:\\)""")
 # keys that change how a run goes on, but nothing of what it computes
@@ -62,6 +63,7 @@ _FREE_KEYS = (
     "max_bad_share",
     "output_dir",
     "bundle_root",
+    *TRACKING_KEYS,
 )
 
 

@@ -27,6 +27,7 @@ from monai_mixssl.workflows.finetune_origin import check_model_origin
 from monai_mixssl.workflows.finetune_rules import require_file, require_run
 from monai_mixssl.workflows.run_folder import RunFolder
 from monai_mixssl.workflows.segmentation import segmentation_phantoms
+from monai_mixssl.workflows.tracking import NO_TRACKING_RULES
 from monai_mixssl.workflows.values import Rule, boolean, choice, device, integer, number, optional, path
 
 __all__ = [
@@ -53,6 +54,7 @@ SEGMENTATION_INFER_RULES: dict[str, Rule] = {
     "resume": boolean,
     "progress": boolean,
     "pictures": boolean,
+    **NO_TRACKING_RULES,
 }
 SEGMENTATION_EVALUATE_RULES: dict[str, Rule] = {
     **SEGMENTATION_INFER_RULES,

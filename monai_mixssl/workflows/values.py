@@ -33,6 +33,7 @@ __all__ = [
     "path",
     "size",
     "span",
+    "text",
 ]
 
 Rule = Callable[[Any], Any]
@@ -184,6 +185,13 @@ def path(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # a folder called 2024: the command line makes a number of it
     raise ConfigError("must be a path; write one that looks like a number or a list as './<name>'")
+
+
+def text(value: Any) -> str:
+    """Some text; the command line makes a number of one that looks like it."""
+    if isinstance(value, str | int | float) and not isinstance(value, bool) and str(value).strip():
+        return str(value)
+    raise _refuse(value, "a text")
 
 
 def device(value: Any) -> str:
