@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import copy
+import math
+
 import numpy as np
 import torch
 from recipes import Recipe
 from source_pool import SourcePool
 from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
 from views import crop_and_flip, jitter
 
 from monai_mixssl.losses import DualObjectiveLoss
 from monai_mixssl.mixing import blend
-from monai_mixssl.networks import MixSSLNet
+from monai_mixssl.networks import MixSSLNet, pool_features
 from monai_mixssl.transforms.transparency import TransparencySampler
 
 __all__ = ["MixingMethod"]
@@ -38,13 +42,21 @@ class MixingMethod(nn.Module):
             transparency="map" if recipe.transparency_map_cells else "number",
             projection_size=PROJECTION if recipe.agreement_weight else None,
         )
+        taught = recipe.agreement == "teacher"
+        self.objectives = bool(recipe.reconstruction_weight or recipe.transparency_weight)
         self.loss = DualObjectiveLoss(
             recipe.reconstruction_weight,
-            recipe.transparency_weight,
-            agreement_weight=recipe.agreement_weight,
-            agreement=recipe.agreement,
+            recipe.transparency_weight if self.objectives else 1.0,
+            agreement_weight=0.0 if taught else recipe.agreement_weight,
+            agreement="infonce" if taught else recipe.agreement,
             temperature=recipe.temperature,
         )
+        self.teacher: nn.ModuleList | None = None
+        if taught:
+            self.predictor = nn.Sequential(
+                nn.Linear(PROJECTION, 512), nn.BatchNorm1d(512), nn.ReLU(inplace=True), nn.Linear(512, PROJECTION)
+            )
+            self.teacher = copy.deepcopy(self._taught()).requires_grad_(False)
         self.sampler = TransparencySampler(recipe.transparency, recipe.transparency_map_cells)
         self.random = np.random.RandomState(seed)
 
@@ -68,7 +80,25 @@ class MixingMethod(nn.Module):
 
     def forward(self, batch: tuple[Tensor, dict[str, Tensor]]) -> dict[str, Tensor]:
         blends, wanted = batch
-        return self.loss(self.network(blends), wanted)
+        prediction = self.network(blends)
+        parts = self.loss(prediction, wanted)
+        if self.teacher is None:
+            return parts
+        encoder, projector = self.teacher
+        with torch.no_grad():
+            taught = projector(pool_features(encoder(wanted["image"]))).float()
+        other_view = taught.roll(len(taught) // 2, 0)
+        agreement = 1 - cosine_similarity(self.predictor(prediction["projection"]).float(), other_view).mean()
+        return {"loss": self.recipe.agreement_weight * agreement + (parts["loss"] if self.objectives else 0.0)}
 
+    @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """Nothing to follow the network."""
+        """Let the teacher follow; momentum 0.99, rising to 1 by a cosine."""
+        if self.teacher is None:
+            return
+        momentum = 1 - 0.01 * (math.cos(math.pi * progress) + 1) / 2
+        for old, new in zip(self.teacher.parameters(), self._taught().parameters(), strict=True):
+            old.lerp_(new, 1 - momentum)
+
+    def _taught(self) -> nn.ModuleList:
+        return nn.ModuleList([self.network.encoder, self.network.projector])

@@ -38,9 +38,9 @@ class Budget:
         backbone: name of the encoder.
     """
 
-    images: int = 100_000
+    images: int = 48_000
     batch_size: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 0.01
     precision: str = "bf16"
     backbone: str = "resnet10_s8_thin"

@@ -19,7 +19,8 @@ class Recipe:
         match: intensities of the source, ``"mean_std"`` or None.
         renormalize: whether the blend is given the target's mean and deviation.
         reconstruction_weight, transparency_weight, agreement_weight: of the objectives.
-        agreement: ``"infonce"`` or ``"vicreg"``.
+        agreement: ``"infonce"``, ``"vicreg"``, or ``"teacher"``: of each view's blend, predict the embedding that a
+            teacher, whose weights follow the network's, has of the other view, which it sees unblended.
         temperature: of ``"infonce"``.
         jitter: strength of random brightness and contrast, 0 for none.
         views: 1, or 2 where the agreement has a weight.
@@ -45,10 +46,13 @@ PLAIN = Recipe()
 MATCHED = replace(PLAIN, match="mean_std", renormalize=True)
 MATCHED_MAP = replace(MATCHED, transparency_map_cells=4)
 AGREE = replace(PLAIN, transparency=(0.5, 1.0), transparency_map_cells=4, jitter=0.4, agreement_weight=1.0, views=2)
+STRONG = replace(AGREE, reconstruction_weight=10.0, transparency_weight=10.0)
 
 RECIPES: dict[str, Recipe] = {
     # the paper's method as far as its abstract tells
     "mixssl_plain": PLAIN,
+    # what the search on validation images chose
+    "mixssl": STRONG,
     # matched intensities and renormalised blends: the default of the first release
     "matched": MATCHED,
     "matched_map": MATCHED_MAP,
@@ -74,10 +78,10 @@ RECIPES: dict[str, Recipe] = {
     ),
     "agree_vicreg_strong": replace(AGREE, agreement="vicreg", reconstruction_weight=10.0, transparency_weight=10.0),
     "agree_one_blended": replace(AGREE, blended_views=1),
-    "agree_strong": replace(AGREE, reconstruction_weight=10.0, transparency_weight=10.0),
     "agree_strong30": replace(AGREE, reconstruction_weight=30.0, transparency_weight=30.0),
-    "agree_strong_matched": replace(
-        AGREE, reconstruction_weight=10.0, transparency_weight=10.0, match="mean_std", renormalize=True
-    ),
+    "agree_strong_matched": replace(STRONG, match="mean_std", renormalize=True),
     "agree_t01": replace(AGREE, temperature=0.1),
+    "teacher": replace(AGREE, agreement="teacher", reconstruction_weight=3.0, transparency_weight=3.0),
+    "teacher_strong": replace(AGREE, agreement="teacher", reconstruction_weight=10.0, transparency_weight=10.0),
+    "teacher_no_objectives": replace(AGREE, agreement="teacher", reconstruction_weight=0.0, transparency_weight=0.0),
 }
