@@ -19,11 +19,18 @@ from monai_mixssl.errors import RunFolderError
 __all__ = ["disk_errors", "is_leftover", "write_atomically", "write_json"]
 
 TEMPORARY = ".part"  # suffix of a file that is still being written
+# forbidden or read-only, in the place of a file, not there and not to be made (as below /proc), or no name of a folder
+_NO_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST} | {
+    errno.ENOENT,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+    errno.ELOOP,
+}
 
 
 @contextlib.contextmanager
 def disk_errors(what: str) -> Iterator[None]:
-    """Turns a full or read-only disk into one sentence.
+    """Turns a full or read-only disk, or a place where nothing can be written, into one sentence.
 
     Args:
         what: what is being written, as the sentence names it; never a path.
@@ -38,7 +45,7 @@ def disk_errors(what: str) -> Iterator[None]:
             raise RunFolderError(
                 f"The disk of output_dir is full while writing {what}; free some space and go on with --resume True."
             ) from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in _NO_PLACE:
             raise RunFolderError(
                 f"output_dir cannot be written ({what}); choose a folder that you may write to."
             ) from None
