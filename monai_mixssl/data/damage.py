@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,13 +11,20 @@ from collections.abc import Iterable, Sequence
 from monai_mixssl.data.records import Excluded, ScanImage
 from monai_mixssl.errors import DataError
 
-__all__ = ["check_bad_share", "damaged", "is_damage"]
+__all__ = ["check_bad_share", "damaged", "is_damage", "is_the_files"]
 
 # Reasons are phrases of this package. What is not here is whole, and no image to train on: a report, a localizer,
 # a text file, a copy, a link, a constant image
 _DAMAGE = re.compile(
     r"damaged|truncated|empty file|absurd|cannot|no permission|does not exist|missing|too short|NaN|differs? |fewer "
 )
+# what says something about the machine, not about one file
+_THE_MACHINES = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR}
+
+
+def is_the_files(error: BaseException) -> bool:
+    """Returns whether an error while a file was read may be blamed on the file, and not on memory or limits."""
+    return not isinstance(error, MemoryError) and getattr(error, "errno", None) not in _THE_MACHINES
 
 
 def is_damage(reason: str) -> bool:

@@ -28,14 +28,17 @@ class LenientCacheDataset(CacheDataset):
     def _fill_cache(self, indices: Sequence[int] | None = None) -> list[Any]:
         self._filling = True
         try:
-            return list(super()._fill_cache(indices))
+            filled = list(super()._fill_cache(indices))
         finally:
             self._filling = False
+        if self.hash_as_key:  # there MONAI would fill an empty place with another item: its number is not the place's
+            self._hash_keys = [None if item is None else key for item, key in zip(filled, self._hash_keys, strict=True)]
+        return filled
 
     def _load_cache_item(self, idx: int) -> Any:
         try:
             return super()._load_cache_item(idx)
         except Exception as error:  # MONAI wraps what a transform raises
             if self._filling and unreadable(error) is not None:
-                return None  # which MONAI takes for a place to be filled on access
+                return None  # which MONAI takes for a place that is still to be filled
             raise

@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import MetaKeys, SpaceKeys, TransformBackends
 
+from monai_mixssl.data.damage import is_the_files
 from monai_mixssl.data.label_maps import class_numbers, grid_of, read_mask, read_one
 from monai_mixssl.data.orientation import slice_axis
 from monai_mixssl.data.prepare_image import LUMINANCE
@@ -54,7 +55,10 @@ class LoadScan:
             grid = grid_of(volume)
             label = None if mask is None or self.label_values is None else read_mask(mask, grid)
             numbers = None if label is None else class_numbers(label, self.label_values or ())
-        except LeftOut as reason:
+        except Exception as error:  # whatever a damaged file does to a library
+            if not is_the_files(error):
+                raise
+            reason = str(error) if isinstance(error, LeftOut) else f"cannot be read: {type(error).__name__}"
             raise UnreadableImageError(
                 f"The image {image_id} cannot be used ({reason}); private/files.csv says which file it is: put it "
                 "right, or leave it out.",

@@ -19,7 +19,7 @@ from monai_mixssl.data.records import Excluded, LeftOut
 from monai_mixssl.data.scan import file_kind, scan
 from monai_mixssl.data.slice_stack import GEOMETRIES
 from monai_mixssl.data.volume import Volume
-from monai_mixssl.errors import ConfigError, DataError
+from monai_mixssl.errors import ConfigError, DataError, UnreadableImageError
 
 __all__ = ["Refusal", "ScanReader"]
 
@@ -80,7 +80,7 @@ class ScanReader(ImageReader):
         except DataError as error:
             return Refusal(error)
         except Exception as error:  # an exception would make LoadImage try other readers; messages may hold a path
-            return Refusal(DataError(f"The image cannot be read ({type(error).__name__}); leave it out."))
+            return Refusal(UnreadableImageError(f"The image cannot be read ({type(error).__name__}); leave it out."))
 
     def _read(self, paths: list[str]) -> Volume:
         # the ids are thrown away, so that any salt will do
@@ -91,7 +91,8 @@ class ScanReader(ImageReader):
                 raise DataError(f"There are {len(images)} volumes and volume is {self.volume}; count from 0.")
             images = images[self.volume : self.volume + 1]
         if not images:
-            raise DataError(f"There is no image to be read ({', '.join(sorted(_counts(excluded)))}); leave it out.")
+            reasons = ", ".join(sorted(_counts(excluded)))
+            raise UnreadableImageError(f"There is no image to be read ({reasons}); leave it out.")
         if len(images) > 1:
             raise DataError(
                 f"{len(images)} images or volumes are where one was expected; give the files of a single one, or "

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from monai_mixssl.errors import DataError
+from monai_mixssl.errors import UnreadableImageError
 
 __all__ = ["Excluded", "LeftOut", "Part", "ScanImage"]
 
 
-class LeftOut(DataError):
+class LeftOut(UnreadableImageError):
     """One file or image cannot be used; the run goes on without it.
 
     Args:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Iterable, Iterator
 from typing import Any, SupportsIndex
@@ -35,7 +36,7 @@ class SeededDataset(Dataset):
         substitute: where an item's file cannot be read any more (``UnreadableImageError`` or ``OSError``, also behind
             MONAI's own), or holds NaN, let another item of the dataset stand in, drawn from (seed, epoch, index) too.
             Which did, `stand_ins` says; the handler ``Substitutions`` records it. False: such an error is raised.
-        views: the dataset repeats its targets so many times; all views of a target get the same stand-in.
+        views: the dataset repeats its targets so many times; for all views of a target the stand-in is the same.
 
     Attributes:
         stand_ins: who stands in for whom; None without ``substitute``.
@@ -85,7 +86,7 @@ class SeededDataset(Dataset):
             raise ConfigError(f"epoch is {epoch} but must be 0 or more.")
         self._epoch.fill_(epoch)
         if self.stand_ins is not None:
-            self.stand_ins.begin_epoch()
+            self.stand_ins.forget()
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]  # torch types no length
@@ -97,42 +98,43 @@ class SeededDataset(Dataset):
         i %= len(self)  # an item counted from the end is the same item
         return self._draw(i, i) if self.stand_ins is None else self._draw_readable(i, self.stand_ins)
 
-    def _draw(self, i: int, place: int) -> Any:
-        """Item ``i`` with the random state of the place that it takes."""
-        seeds = np.random.SeedSequence([self.seed, self.epoch, place]).generate_state(len(self._random_parts))
+    def _draw(self, i: int, *place: int) -> Any:
+        """Item ``i`` with the random state of a place."""
+        seeds = np.random.SeedSequence([self.seed, self.epoch, *place]).generate_state(len(self._random_parts))
         for part, seed in zip(self._random_parts, seeds, strict=True):
             part.set_random_state(seed=int(seed))
         return self.dataset[i]
 
     def _draw_readable(self, i: int, stand_ins: StandIns) -> Any:
-        why = stand_ins.reason(i)
-        item, why = (None, why) if why else self._try(i, i, stand_ins)
-        if not why:
-            return item
-        for by in stand_ins.candidates(self.seed, self.epoch, i):
-            item, problem = self._try(by, i, stand_ins)
+        settled, image_id, why = stand_ins.settled(i), "", 0
+        first = [] if settled is None else [settled]
+        if settled is None:
+            item, image_id, why = self._try(i, i)
+            if not why:
+                return item
+            if image_id not in ("", stand_ins.ids[i]):  # a source, say: the item itself, if it is drawn anew
+                first = [i]
+        for by in itertools.chain(first, stand_ins.candidates(self.seed, self.epoch, i)):
+            # a random state of its own: with that of `i`, random transforms would choose what could not be read again
+            item, _, problem = self._try(by, i, 1 + by)
             if not problem:
-                stand_ins.record(i, by, why)
+                stand_ins.record(i, by, image_id or stand_ins.ids[i], why)
                 return item
         raise DataError(
             f"The image {stand_ins.ids[i]} cannot be read any more, nor can those that could take its place; put the "
             "data back (private/files.csv in output_dir says which files they are) and go on with --resume True."
         )
 
-    def _try(self, i: int, place: int, stand_ins: StandIns) -> tuple[Any, int]:
-        """The item and 0, or None and the number of the reason."""
+    def _try(self, i: int, *place: int) -> tuple[Any, str, int]:
+        """The item, "" and 0; or None, the id of what cannot be read, if it is named, and the number of the reason."""
         try:
-            item = self._draw(i, place)
+            item = self._draw(i, *place)
         except Exception as error:  # MONAI wraps what a transform raises
             image_id = unreadable(error)
             if image_id is None:
                 raise
-            stand_ins.give_up(i, GONE, image_id)
-            return None, GONE
-        if finite(item):
-            return item, 0
-        stand_ins.give_up(i, NOT_FINITE)
-        return None, NOT_FINITE
+            return None, image_id, GONE
+        return (item, "", 0) if finite(item) else (None, "", NOT_FINITE)
 
 
 def _ids(dataset: Dataset) -> list[str]:

@@ -3,40 +3,50 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 
+from monai_mixssl.data.damage import is_the_files
 from monai_mixssl.errors import UnreadableImageError
 
 __all__ = ["REASONS", "StandIn", "StandIns", "finite", "unreadable"]
 
-REASONS = ("", "cannot be read any more", "NaN or infinite values", "could not be read before")
-GONE, NOT_FINITE, BEFORE = 1, 2, 3
+REASONS = ("", "cannot be read any more", "NaN or infinite values")
+GONE, NOT_FINITE = 1, 2
 
-_MOST_DRAWS = 100  # one after another; at a share of a half, it happens once in 10^30
-# what says something about the machine, not about one file
-_NOT_THE_FILE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR}
+_MOST_DRAWS = 100  # one after another; where half of the images are gone, all fail once in 10^30
 
 
 class StandIn(NamedTuple):
-    """An item of the data set and the one that stands in for it, by their numbers; `reason` is one of `REASONS`."""
+    """An item of the data set and the one that stands in for it.
+
+    Attributes:
+        item: number of the item.
+        by: number of the other one; that of the item itself where it was drawn anew, since what its random transforms
+            had chosen could not be read.
+        image_id: of the image that cannot be read; "" where it is none of the data set's.
+        reason: one of `REASONS`; "" where the file was not tried, since the stand-in was settled before.
+    """
 
     item: int
     by: int
+    image_id: str
     reason: str
 
 
 class StandIns:
-    """What is known of the items, in memory that a loader's workers share.
+    """Who stands in for whom in this epoch, in memory that a loader's workers share.
+
+    Nothing is remembered of a file from one place to the next: one that has come back is used again.
 
     Args:
-        ids: what each item is loaded from; items of one image become unreadable together.
-        views: the list of items repeats itself so many times; a stand-in is drawn within its repetition, and all views
-            of a target get the same.
+        ids: what each item is loaded from; another item of the same image never stands in.
+        views: the list of items repeats itself so many times; a stand-in is drawn within its repetition, and for all
+            views of a target it is the same.
 
     Attributes:
         ids: as given.
@@ -45,57 +55,58 @@ class StandIns:
 
     def __init__(self, ids: Sequence[str], views: int = 1) -> None:
         self.ids = list(ids)
-        numbers: dict[str, int] = {}
-        self._number = np.fromiter((numbers.setdefault(one, len(numbers)) for one in self.ids), np.int64, len(self.ids))
-        self._numbers = numbers
-        self.images = len(numbers)
+        self._names = list(dict.fromkeys(self.ids))
+        self._numbers = {one: number for number, one in enumerate(self._names)}
+        self.images = len(self._names)
         self._period = max(1, len(self.ids) // views)
-        self._why_gone = torch.zeros(max(1, self.images), dtype=torch.uint8).share_memory_()
-        self._why = torch.zeros(max(1, len(self.ids)), dtype=torch.uint8).share_memory_()
-        # 1 + the number of the stand-in of this epoch; what is to be done whatever the file says: -1 is any stand-in
-        self._by = torch.zeros(max(1, len(self.ids)), dtype=torch.int64).share_memory_()
-        self._planned = torch.zeros(max(1, len(self.ids)), dtype=torch.int64).share_memory_()
 
-    def begin_epoch(self) -> None:
-        """Forget who stood in for whom, and all plans; what cannot be read stays so."""
-        for tensor in (self._by, self._why, self._planned):
+        def shared(dtype: torch.dtype) -> torch.Tensor:
+            return torch.zeros(max(1, len(self.ids)), dtype=dtype).share_memory_()
+
+        # both count from 1; 0 is none
+        self._by, self._gone, self._why = shared(torch.int32), shared(torch.int32), shared(torch.uint8)
+
+    def forget(self) -> None:
+        """Begin a new epoch: nobody stands in for anybody."""
+        for tensor in (self._by, self._gone, self._why):
             tensor.zero_()
 
-    def plan(self, index: int, by: int | None = None) -> None:
-        """Let another item stand in for this one in this epoch without trying: `by`, or one drawn as ever."""
-        self._planned[index] = -1 if by is None else 1 + by
+    def settle(self, index: int, by: int) -> None:
+        """Let another item stand in for this one in this epoch, whatever its own file says."""
+        self._by[index] = 1 + by
 
-    def reason(self, index: int) -> int:
-        """Why an item is not to be tried, as a number of `REASONS`; 0 where it is."""
-        return int(self._why_gone[self._number[index]]) or BEFORE * int(self._planned[index] != 0)
-
-    def give_up(self, index: int, reason: int, image_id: str = "") -> None:
-        """Do not try an item's image again, or that of `image_id`, where the error names another one."""
-        number = self._numbers.get(image_id, self._number[index]) if image_id else self._number[index]
-        self._why_gone[number] = reason
+    def settled(self, index: int) -> int | None:
+        """The item that stands in for this one in this epoch, as far as that is known."""
+        return int(self._by[index]) - 1 if self._by[index] else None
 
     def candidates(self, seed: int, epoch: int, index: int) -> Iterator[int]:
-        """Yields items that may stand in for this one: a function of seed, epoch and index, and of what was planned."""
-        if (planned := int(self._planned[index])) > 0:
-            yield planned - 1
+        """Yields items that may stand in for this one: a function of seed, epoch and index."""
         view, target = divmod(index, self._period)
         draws = np.random.RandomState([seed % 2**32, epoch % 2**32, target, 2])
         for number in draws.randint(self._period, size=_MOST_DRAWS):
             by = view * self._period + int(number)
-            if by != index and by < len(self.ids) and not self.reason(by):
+            if by < len(self.ids) and self.ids[by] != self.ids[index]:
                 yield by
 
-    def record(self, index: int, by: int, reason: int) -> None:
-        """Note that an item stood in for another."""
-        self._why[index] = reason
+    def record(self, index: int, by: int, image_id: str = "", reason: int = 0) -> None:
+        """Note that an item stands in for another, and why; 0: that stands already, or was settled before."""
+        if reason:
+            # an id of none of these images: of a source in another data set, or of items that do not say theirs
+            unknown = -1 if by == index else self._numbers[self.ids[index]]
+            self._gone[index] = 1 + self._numbers.get(image_id, unknown)
+            self._why[index] = reason
         self._by[index] = 1 + by
 
     def of(self, indices: Sequence[int] | None = None) -> list[StandIn]:
-        """Who stood in for whom in this epoch, among these items or all."""
-        wanted = self._by.nonzero()[:, 0].tolist() if indices is None else indices
-        return [
-            StandIn(int(i), int(self._by[i]) - 1, REASONS[int(self._why[i])]) for i in wanted if int(self._by[i]) > 0
-        ]
+        """Who stands in for whom in this epoch, among these items or all."""
+        by = self._by.numpy()  # a view: a step without stand-ins costs microseconds
+        among = np.arange(len(self.ids)) if indices is None else np.asarray(indices, dtype=np.int64)
+        return [self._one(int(index)) for index in among[by[among] > 0]]
+
+    def _one(self, index: int) -> StandIn:
+        gone = int(self._gone[index])
+        image_id = self._names[gone - 1] if gone else ""
+        return StandIn(index, int(self._by[index]) - 1, image_id, REASONS[int(self._why[index])])
 
 
 def unreadable(error: BaseException) -> str | None:
@@ -107,7 +118,7 @@ def unreadable(error: BaseException) -> str | None:
     while link is not None:
         if isinstance(link, UnreadableImageError):
             return link.image_id
-        if isinstance(link, EOFError) or (isinstance(link, OSError) and link.errno not in _NOT_THE_FILE):
+        if isinstance(link, EOFError) or (isinstance(link, OSError) and is_the_files(link)):
             return ""
         link = link.__cause__
     return None
@@ -120,5 +131,6 @@ def finite(item: Any) -> bool:
     if isinstance(item, list | tuple):
         return all(finite(value) for value in item)
     if isinstance(item, torch.Tensor) and item.is_floating_point():
-        return bool(torch.isfinite(torch.as_tensor(item.detach())).all())
+        plain = item.as_tensor() if isinstance(item, MetaTensor) else item
+        return bool(torch.isfinite(plain).all())
     return True

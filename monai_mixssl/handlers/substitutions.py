@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,27 +23,33 @@ from monai_mixssl.handlers.json_log import read_log
 
 __all__ = ["Substitutions"]
 
+TRAINING, VALIDATION = "training", "validation"
+
 logger = logging.getLogger(__name__)
 
 
 class Substitutions:
     """Write down each image that could not be read in training, before the step that its stand-in takes part in.
 
-    One JSON object a line: ``split``, ``id`` (of the image that cannot be read), ``reason``, ``replaced_by`` (id),
-    ``epoch``, ``iteration``, ``index`` and ``by`` (numbers of the two items). A resumed run reads the lines and does
-    the same at the same places, and after the last place of an image leaves it out for good, whether its file has
-    come back or not: it ends like a run that was never interrupted.
+    One JSON object a line: ``split``, ``id`` (of the image that could not be read; "" for one of another data set that
+    a random transform had chosen), ``reason``, ``replaced_by`` (id), ``epoch``, ``iteration``, ``index`` and ``by``
+    (numbers of the two items; equal where the item stayed and its random transforms were drawn anew).
+
+    At each place a file is tried for itself: one that can be read again is used again. Only what a killed run has
+    trained on after its last checkpoint is not tried: a resumed run reads the lines and does the same at the same
+    places, and so ends like one that was never interrupted.
 
     Args:
         dataset: the training data, a ``SeededDataset`` with ``substitute=True``.
         sampler: the batch order of the training loader.
         path: the file that is written. Each of several processes has its own.
-        max_bad_share: the run stops where more than this share of the training images cannot be read.
+        max_bad_share: the run stops where more than this share of the images cannot be read, each as it was when it was
+            last tried by this process.
         resume: go on with the file; else one that is there is taken away.
         validator: the engine that validates, if its data are to be watched, too.
-        val_dataset: its data; not replayed, since validation shapes no weights.
+        val_dataset: its data. Each image is recorded once, and nothing is replayed: validation shapes no weights.
         log: a log of JSON lines that each substitution is also written to, as event ``substitution``.
-        main: whether this process speaks (the first of several).
+        main: whether this process says at the end what was found (the first of several).
 
     Raises:
         ConfigError: a dataset that does not substitute.
@@ -71,9 +78,12 @@ class Substitutions:
         self.validator = validator
         self.log = None if log is None else Path(log)
         self.main = main
-        self.lines: list[dict[str, Any]] = []
-        self._known: dict[tuple[Any, ...], dict[str, Any]] = {}
+        # lines of training that are still to be done again, and those of validation, by what `_key` says
+        self._lines: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._times: dict[str, Counter[str]] = {TRAINING: Counter(), VALIDATION: Counter()}  # how often, by id
+        self._bad: dict[str, set[str]] = {TRAINING: set(), VALIDATION: set()}
         self._batches: Iterator[list[int]] = iter(())
+        self._resumed_at: int | None = None
 
     def attach(self, engine: Workflow) -> None:
         """Register with a trainer, after ``EpochPosition`` and before the handler that saves checkpoints."""
@@ -82,54 +92,57 @@ class Substitutions:
         engine.add_event_handler(Events.ITERATION_STARTED, self._look_at_batch)
         engine.add_event_handler(Events.COMPLETED, self._report)
         if self.validator is not None and self.val_stand_ins is not None:
+            self.validator.add_event_handler(Events.STARTED, self.val_stand_ins.forget)
             self.validator.add_event_handler(Events.COMPLETED, self._look_at_validation, engine)
 
     def _start(self) -> None:
-        if self.resume and self.path.exists():
-            self.lines = read_log(self.path)
-            whole = "".join(json.dumps(line) + "\n" for line in self.lines)
-            if whole != self.path.read_text(encoding="utf-8"):  # a kill cut the last line short: it was not trained on
-                write_atomically(self.path, lambda file: file.write(whole.encode()), self.path.name)
-            self._known = {_key(line): line for line in self.lines}
-        elif self.path.exists():
-            self.path.unlink()
+        if not self.resume:
+            self.path.unlink(missing_ok=True)
+        if not self.path.exists():
+            return
+        lines = read_log(self.path)
+        whole = "".join(json.dumps(line) + "\n" for line in lines)
+        if whole != self.path.read_text(encoding="utf-8"):  # a kill cut the last line short: it was not trained on
+            write_atomically(self.path, lambda file: file.write(whole.encode()), self.path.name)
+        for line in lines:
+            self._lines[_key(line)] = line
+            self._times[line["split"]][line["id"]] += 1
 
     def _begin_epoch(self, engine: Workflow) -> None:
         self._batches = iter(self.sampler)  # as the loader's: a function of seed and epoch
-        earlier = [line for line in self.lines if line["split"] == "training"]
-        if not earlier:
-            return
-        epoch = engine.state.epoch
-        last: dict[str, tuple[int, int]] = {}
-        order = _places(self.sampler, epoch)
-        for line in earlier:
-            if line["epoch"] == epoch:
-                self.stand_ins.plan(line["index"], line["by"])
-            here = (line["epoch"], line["iteration"])
-            last[line["id"]] = max(here, last.get(line["id"], here))
-        length = engine.state.epoch_length or len(self.sampler)
-        planned = {line["index"] for line in earlier if line["epoch"] == epoch}
-        for index, image_id in enumerate(self.stand_ins.ids):
-            if image_id in last and index in order and index not in planned:
-                iteration = (epoch - 1) * length + order[index] + 1
-                if (epoch, iteration) > last[image_id]:
-                    self.stand_ins.plan(index)
+        if self._resumed_at is None:  # not on STARTED: there the checkpoint has not been restored yet
+            self._resumed_at = engine.state.iteration
+        self._lines = {
+            key: line
+            for key, line in self._lines.items()
+            if line["split"] == VALIDATION or line["iteration"] > engine.state.iteration
+        }
+        for line in self._lines.values():
+            if line["split"] == TRAINING and line["epoch"] == engine.state.epoch:
+                self.stand_ins.settle(line["index"], line["by"])
 
     def _look_at_batch(self, engine: Workflow) -> None:
-        found = self.stand_ins.of(next(self._batches, []))
+        batch = next(self._batches, [])
+        found = self.stand_ins.of(batch)
+        if self._bad[TRAINING]:
+            self._bad[TRAINING] -= {self.stand_ins.ids[i] for i in {*batch} - {one.item for one in found}}
         if found:
-            self._record("training", self.stand_ins, found, engine)
+            self._record(TRAINING, self.stand_ins, found, engine)
 
     def _look_at_validation(self, trainer: Workflow) -> None:
         assert self.val_stand_ins is not None  # see attach
+        self._bad[VALIDATION].clear()
         if found := self.val_stand_ins.of():
-            self._record("validation", self.val_stand_ins, found, trainer)
+            self._record(VALIDATION, self.val_stand_ins, found, trainer)
 
     def _record(self, split: str, stand_ins: StandIns, found: list[StandIn], trainer: Workflow) -> None:
-        lines = [
-            {
+        new, said = [], []
+        for one in found:
+            if one.reason and one.image_id:
+                self._bad[split].add(one.image_id)
+            line = {
                 "split": split,
-                "id": stand_ins.ids[one.item],
+                "id": one.image_id,
                 "reason": one.reason,
                 "replaced_by": stand_ins.ids[one.by],
                 "epoch": trainer.state.epoch,
@@ -137,45 +150,47 @@ class Substitutions:
                 "index": one.item,
                 "by": one.by,
             }
-            for one in found
-        ]
-        before = {line["id"] for line in self.lines if line["split"] == split}
-        new = [line for line in lines if _key(line) not in self._known]
-        self.lines += new
-        self._known |= {_key(line): line for line in new}
+            before = self._lines.get(_key(line))
+            if before is None or before["by"] != one.by:
+                if before is not None:  # what stood in for it cannot be read either by now
+                    line |= {name: before[name] for name in ("id", "reason")}
+                new.append(line)
+                said.append(line)
+                if split == VALIDATION:
+                    self._lines[_key(line)] = line
+            # the log was cut off at the checkpoint: what is done again is to be said again
+            elif self._resumed_at is not None and before["iteration"] == line["iteration"] > self._resumed_at:
+                said.append(before)
         _append(self.path, new, sync=True)
-        self._log([self._known[_key(line)] for line in lines], trainer.state.iteration)
-        for image_id in dict.fromkeys(line["id"] for line in new if line["id"] not in before):
-            reason = next(line["reason"] for line in new if line["id"] == image_id)
-            logger.warning(f"image {image_id} ({split}): {reason}; another one stands in for it.")
-        bad = len({line["id"] for line in self.lines if line["split"] == split})
-        if bad > self.max_bad_share * stand_ins.images:
-            raise TrainingError(
-                f"{bad} of {stand_ins.images} {split} images cannot be read any more, more than the share "
-                f"{self.max_bad_share:g} (max_bad_share); {self.path.name} in output_dir lists them by id: put the "
-                "data back (private/files.csv says which files they are) and go on with --resume True, or raise "
-                "max_bad_share."
-            )
+        if self.log is not None:
+            _append(self.log, [{"event": "substitution", **line} for line in said])
+        for line in new:
+            if not self._times[split][line["id"]]:
+                name = line["id"] or "of another data set"
+                logger.warning(f"image {name} ({split}): {line['reason']}; another one stands in for it.")
+            self._times[split][line["id"]] += 1
+        self._stop_if_too_many(split, stand_ins.images)
 
-    def _log(self, lines: list[dict[str, Any]], iteration: int) -> None:
-        """Also what a resumed run does again: the log was cut off at its checkpoint."""
-        if self.log is None:
-            return
-        events = [{"event": "substitution", **line} for line in lines if line["iteration"] == iteration]
-        there = read_log(self.log) if events and self.log.exists() else []
-        _append(self.log, [event for event in events if event not in there])
+    def _stop_if_too_many(self, split: str, images: int) -> None:
+        bad = len(self._bad[split])
+        if bad > self.max_bad_share * images:
+            raise TrainingError(
+                f"{bad} of {images} {split} images cannot be read any more, more than the share "
+                f"{self.max_bad_share:g} that max_bad_share allows; {self.path.name} in output_dir lists them by id: "
+                "put the data back (private/files.csv says which files they are) and go on with --resume True, or "
+                "raise max_bad_share."
+            )
 
     def _report(self, engine: Workflow) -> None:
-        if not self.lines or not self.main:
+        if not self.main:
             return
-        for split in dict.fromkeys(line["split"] for line in self.lines):
-            own = [line for line in self.lines if line["split"] == split]
-            images = {line["id"] for line in own}
-            print(
-                f"{len(images)} {split} images could not be read any more; others stood in for them {len(own)} times "
-                f"({self.path.name} lists them by id).",
-                flush=True,
-            )
+        for split, times in self._times.items():
+            if times:
+                print(
+                    f"{len(times)} {split} images could not be read at some time; others stood in for them "
+                    f"{times.total()} times ({self.path.name} lists them by id).",
+                    flush=True,
+                )
 
 
 def _of(dataset: SeededDataset) -> StandIns:
@@ -186,21 +201,7 @@ def _of(dataset: SeededDataset) -> StandIns:
 
 def _key(line: dict[str, Any]) -> tuple[Any, ...]:
     # validation sees the same items each time: once is enough
-    return (line["split"], line["index"], line["epoch"] if line["split"] == "training" else 0)
-
-
-def _places(sampler: EpochBatchSampler, epoch: int) -> dict[int, int]:
-    """Number of the batch that each item of an epoch is in, from 0, this process's alone."""
-    whole = EpochBatchSampler(
-        sampler.size,
-        sampler.batch_size,
-        seed=sampler.seed,
-        rank=sampler.rank,
-        world_size=sampler.world_size,
-        views=sampler.views,
-    )
-    whole.set_position(epoch)
-    return {index: number for number, batch in enumerate(whole) for index in batch}
+    return (line["split"], line["index"], line["epoch"] if line["split"] == TRAINING else 0)
 
 
 def _append(path: Path, lines: list[dict[str, Any]], sync: bool = False) -> None:

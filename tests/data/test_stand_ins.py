@@ -4,17 +4,13 @@
 from __future__ import annotations
 
 import errno
-import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from monai.data import CacheDataset, DataLoader, Dataset, PersistentDataset
-from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, MapTransform, RandGaussianNoised
-from tiny_scans import blob, write_nifti
+from monai.data import CacheDataset, DataLoader, Dataset
+from monai.transforms import Compose, MapTransform, RandGaussianNoised, Randomizable
 
-from monai_mixssl.data import KeepAllowedMetadatad, NormalizeByModalityd, ScanReader
 from monai_mixssl.data.lenient_cache import LenientCacheDataset
 from monai_mixssl.data.seeded_dataset import SeededDataset
 from monai_mixssl.errors import DataError, UnreadableImageError
@@ -76,21 +72,56 @@ def test_who_stood_in_and_why_is_known_in_the_main_process(files):
     dataset = dataset_of(files)
     read = numbers(dataset, 1, workers=2)
     assert dataset.stand_ins.of() == [
-        (3, read[3], "cannot be read any more"),
-        (5, read[5], "NaN or infinite values"),
+        (3, read[3], "id3", "cannot be read any more"),
+        (5, read[5], "id5", "NaN or infinite values"),
     ]
-    assert dataset.stand_ins.of([0, 5]) == [(5, read[5], "NaN or infinite values")]
+    assert dataset.stand_ins.of([0, 5]) == [(5, read[5], "id5", "NaN or infinite values")]
     dataset.set_epoch(2)
     assert dataset.stand_ins.of() == []
 
 
-def test_an_image_that_comes_back_is_not_used_again(files):
+def test_an_image_that_comes_back_is_used_again(files):
     path = Path(files[3]["image"])
     path.unlink()
     dataset = dataset_of(files)
-    assert numbers(dataset, 1)[3] != 3
+    before = numbers(dataset, 1)
+    assert before[3] != 3
     path.write_text("3")
-    assert numbers(dataset, 2)[3] != 3
+    assert numbers(dataset, 2) == list(range(ITEMS))
+    path.unlink()
+    assert numbers(dataset, 1) == before
+
+
+def test_what_is_settled_is_done_whatever_the_file_says(files):
+    path = Path(files[3]["image"])
+    content = path.read_text()
+    path.unlink()
+    first = dataset_of(files)
+    stood_in = first[3]["image"]
+    path.write_text(content)
+    dataset = dataset_of(files)
+    dataset.stand_ins.settle(3, first.stand_ins.of()[0].by)
+    for workers in (0, 2):
+        loader = DataLoader(dataset, batch_size=ITEMS, num_workers=workers, generator=torch.Generator())
+        assert torch.equal(next(iter(loader))["image"][3], stood_in)
+    assert dataset.stand_ins.of() == [(3, first.stand_ins.of()[0].by, "", "")]
+
+
+def test_workers_that_are_spawned_and_outlive_an_epoch_share_what_is_known(files):
+    path = Path(files[3]["image"])
+    content = path.read_text()
+    path.unlink()
+    dataset = dataset_of(files)
+    options = {"num_workers": 1, "multiprocessing_context": "spawn", "persistent_workers": True}
+    loader = DataLoader(dataset, batch_size=3, generator=torch.Generator(), **options)
+    list(loader)
+    found = dataset.stand_ins.of()
+    assert [(one.item, one.image_id) for one in found] == [(3, "id3")]
+    path.write_text(content)
+    dataset.set_epoch(1)
+    dataset.stand_ins.settle(5, 7)
+    read = torch.cat([batch["image"][:, 0, 0] for batch in loader]).round().int().tolist()
+    assert read == [0, 1, 2, 3, 4, 7, 6, *range(7, ITEMS)]
 
 
 def test_all_views_of_a_target_get_the_same_stand_in(files):
@@ -119,20 +150,61 @@ def test_what_no_file_is_to_blame_for_is_raised(files, problem):
     assert raised.value.__cause__ is problem
 
 
-def test_an_error_that_names_another_image_does_not_give_this_one_up(files):
-    class Mixes(MapTransform):
-        """As a source within the domain does: any item may be drawn."""
+class Mix(MapTransform, Randomizable):
+    """As a source within the domain does: an image drawn from all is added."""
 
-        def __call__(self, data):
-            if data["id"] == "id3":
-                raise UnreadableImageError("gone", "id8")
-            return data
+    def __init__(self, keys, files):
+        super().__init__(keys)
+        self.files = files
 
-    dataset = SeededDataset(Dataset(files, Compose([Mixes("image")])), substitute=True)
-    by = dataset[3]["id"]
-    assert by not in ("id3", "id8")
-    assert dataset.stand_ins.reason(8)
-    assert not dataset.stand_ins.reason(3)
+    def __call__(self, data):
+        other = self.files[self.R.randint(len(self.files))]
+        if not Path(other["image"]).exists():
+            raise UnreadableImageError("gone", other["id"])
+        return {**data, "source": float(Path(other["image"]).read_text())}
+
+
+def test_what_a_random_transform_has_chosen_is_chosen_anew_and_the_item_stays(files):
+    # of this seed, no second draw is the source that is gone
+    mixed = SeededDataset(Dataset(files, Compose([Read("image"), Mix("image", files)])), seed=0, substitute=True)
+    before = [mixed[i] for i in range(ITEMS)]
+    source = int(before[3]["source"])
+    Path(files[source]["image"]).unlink()
+    for i in {*range(ITEMS)} - {source}:
+        item = mixed[i]
+        assert item["image"][0, 0] == i
+        assert item["source"] != source
+        if before[i]["source"] != source:
+            assert item["source"] == before[i]["source"]
+    assert (3, 3, f"id{source}", "cannot be read any more") in mixed.stand_ins.of()
+    again = SeededDataset(mixed.dataset, seed=0, substitute=True)
+    again.stand_ins.settle(3, 3)
+    assert again[3]["source"] == mixed[3]["source"]
+
+
+def test_a_stand_in_for_an_image_does_not_repeat_what_could_not_be_read(files):
+    # both the image and the source that its random state draws are gone: no other image may draw that source again
+    for seed in range(5):
+        mixed = SeededDataset(Dataset(files, Compose([Read("image"), Mix("image", files)])), seed=seed, substitute=True)
+        source = int(mixed[3]["source"])
+        contents = {number: Path(files[number]["image"]).read_text() for number in {3, source}}
+        for number in contents:
+            Path(files[number]["image"]).unlink()
+        assert int(mixed[3]["image"][0, 0]) not in contents
+        for number, text in contents.items():
+            Path(files[number]["image"]).write_text(text)
+
+
+def test_an_image_of_no_item_of_the_data_set_is_not_taken_for_one(files):
+    others = [{"image": f"{one['image']}-gone", "id": f"other{n}"} for n, one in enumerate(files)]
+    mixed = SeededDataset(Dataset(files, Compose([Read("image"), Mix("image", files + others)])), substitute=True)
+    for i in range(ITEMS):
+        _ = mixed[i]
+    found = mixed.stand_ins.of()
+    assert len(found) > 2
+    # where the first draw anew failed, too, another item stands in, and the item itself has to be named
+    assert {one.image_id for one in found if one.item == one.by} == {""}
+    assert all(one.image_id == f"id{one.item}" for one in found if one.item != one.by)
 
 
 def test_without_the_option_errors_are_raised(files):
@@ -156,47 +228,13 @@ def test_a_cache_in_memory_is_filled_but_for_what_cannot_be_read(files, argument
     assert numbers(dataset, 1)[:3] == [0, 1, 2]  # from memory
 
 
-# MONAI's caches, on the chain that docs/data.md gives
-
-
-def chain() -> Compose:
-    return Compose(
-        [
-            LoadImaged("image", reader=ScanReader),
-            KeepAllowedMetadatad("image"),
-            EnsureChannelFirstd("image"),
-            NormalizeByModalityd("image"),
-            RandGaussianNoised("image", prob=1.0, std=0.01),
-        ]
+@pytest.mark.parametrize("hash_as_key", [False, True])
+def test_an_empty_place_of_a_cache_is_filled_with_its_own_item(files, hash_as_key):
+    path = Path(files[3]["image"])
+    path.unlink()
+    order = [files[n] for n in (0, 0, 1, 3, 2, 3)]  # with hashes, the place of an item is not its number
+    dataset = SeededDataset(
+        LenientCacheDataset(order, Compose([Read("image")]), progress=False, hash_as_key=hash_as_key), substitute=True
     )
-
-
-@pytest.fixture
-def scans(tmp_path) -> list[dict]:
-    folder = tmp_path / "SENTINEL^Name"
-    return [{"image": str(write_nifti(folder / f"{n}.nii.gz", blob((8, 9, 10), n)))} for n in range(3)]
-
-
-@pytest.mark.parametrize("kind", ["memory", "disk"])
-def test_monais_caches_give_what_is_read_without_them(scans, tmp_path, kind):
-    expected = SeededDataset(Dataset(scans, chain()), seed=1)
-    cache = tmp_path / "cache"
-
-    def cached() -> SeededDataset:
-        if kind == "memory":
-            return SeededDataset(CacheDataset(scans, chain(), progress=False, num_workers=1), seed=1)
-        return SeededDataset(PersistentDataset(scans, chain(), cache), seed=1)
-
-    first = cached()
-    for _ in range(2):
-        for i in range(3):
-            np.testing.assert_array_equal(np.asarray(first[i]["image"]), np.asarray(expected[i]["image"]))
-    if kind == "disk":
-        entries = sorted(cache.iterdir())
-        assert len(entries) == 3
-        entries[0].write_bytes(b"damaged")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MONAI says that it computes the entry anew
-            for i in range(3):
-                np.testing.assert_array_equal(np.asarray(cached()[i]["image"]), np.asarray(expected[i]["image"]))
-        assert not any(b"SENTINEL" in entry.read_bytes() for entry in cache.iterdir())
+    path.write_text("3")
+    assert numbers(dataset, 1) == [0, 0, 1, 3, 2, 3]
