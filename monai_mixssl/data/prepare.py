@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import monai
 import nibabel
 import numpy as np
 import PIL
@@ -38,7 +39,7 @@ __all__ = ["default_workers", "prepare_images", "read_digests", "still_to_prepar
 # what decodes and resamples: another version may give other values, and half of each would be a mixture
 READ_BY = [
     monai_mixssl.__version__,
-    *(module.__version__ for module in (pydicom, nibabel, PIL, np)),
+    *(str(module.__version__) for module in (pydicom, nibabel, PIL, np, monai, torch)),
     sitk.Version.VersionString(),
 ]
 
@@ -59,6 +60,7 @@ def prepare_images(
     *,
     num_workers: int = 0,
     progress: bool = True,
+    again: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[list[dict[str, Any]], list[Excluded]]:
     """Reads and prepares images into `private/prepared/<id>.npy`; what is there already is used again.
 
@@ -68,6 +70,8 @@ def prepare_images(
         settings: how to prepare.
         num_workers: processes that read and prepare; 0: this one.
         progress: show a progress bar on stderr.
+        again: records of images, by id, that are to be prepared anew whatever is there, since it is damaged: an image
+            of which another record or other values would come now is left out, and nothing is written.
 
     Returns:
         The records of the images that can be used, in the order given, and what is left out. "content" of a record is
@@ -76,8 +80,9 @@ def prepare_images(
     Raises:
         RunFolderError: the disk is full.
     """
-    private.remove_leftovers()
-    work = _Work(list(images), private.prepared, settings, private.salt())
+    if again is None:
+        private.remove_leftovers()
+    work = _Work(list(images), private.prepared, settings, private.salt(), again)
     loader = DataLoader(
         work,
         batch_size=1,
@@ -128,8 +133,15 @@ def read_digests(folder: Path, image_ids: Iterable[str]) -> dict[str, str]:
 class _Work(Dataset):
     """Gives for each image ("done", record), ("left out", [reason, detail]) or ("stop", sentence)."""
 
-    def __init__(self, images: list[ScanImage], folder: Path, settings: PrepareSettings, salt: bytes) -> None:
-        self.images, self.folder, self.settings, self.salt = images, folder, settings, salt
+    def __init__(
+        self,
+        images: list[ScanImage],
+        folder: Path,
+        settings: PrepareSettings,
+        salt: bytes,
+        again: Mapping[str, Mapping[str, Any]] | None,
+    ) -> None:
+        self.images, self.folder, self.settings, self.salt, self.again = images, folder, settings, salt, again
 
     def __len__(self) -> int:
         return len(self.images)
@@ -138,11 +150,13 @@ class _Work(Dataset):
         image = self.images[index]
         try:
             key = _key(image, self.settings)
-            known = _known(self.folder, image.id, key)
+            known = _known(self.folder, image.id, key) if self.again is None else None
             if known is None:
                 known, digest = self._prepare(image)
-                written = {"key": key, "outcome": known, "digest": digest}
-                write_json(self.folder / f"{image.id}.json", written, "prepared images")
+                # a file that cannot be read for the moment is no reason to forget what was made of it
+                if known[0] == "done" or self.again is None:
+                    written = {"key": key, "outcome": known, "digest": digest}
+                    write_json(self.folder / f"{image.id}.json", written, "prepared images")
             return known
         except LeftOut as reason:  # the files are gone: nothing to remember
             return "left out", [reason.reason, reason.detail]
@@ -160,14 +174,22 @@ class _Work(Dataset):
             return ("left out", ["more memory needed than there is", ""]), ""
         except Exception as error:  # whatever a damaged file does to a library, the run goes on
             return ("left out", ["cannot be read", type(error).__name__]), ""
+        record |= {"content": content_id(self.salt, digest)}
+        if self.again is not None and _differ(self.again[image.id], record):
+            return ("left out", ["differs from what was prepared before", ""]), ""
         path = self.folder / f"{image.id}.npy"
         write_atomically(path, lambda file: np.save(file, array), "prepared images")
-        record |= {"content": content_id(self.salt, digest), "bytes": path.stat().st_size}
-        return ("done", record), digest
+        return ("done", {**record, "bytes": path.stat().st_size}), digest
 
 
 def _first(batch: list[Any]) -> Any:
     return batch[0]
+
+
+def _differ(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two records of an image differ in what both hold, as JSON keeps it: another version may write more."""
+    kept = json.loads(json.dumps(now))
+    return any(before[name] != value for name, value in kept.items() if name in before)
 
 
 def _key(image: ScanImage, settings: PrepareSettings) -> str:

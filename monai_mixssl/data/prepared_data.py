@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,13 +16,14 @@ from monai_mixssl.data.manifest import PreparedData, load_prepared, missing_arra
 from monai_mixssl.data.prepare import default_workers, prepare_images, still_to_prepare
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.data.records import Excluded, ScanImage
+from monai_mixssl.data.restore import restore_arrays
 from monai_mixssl.data.scan import ScanResult, scan
 from monai_mixssl.data.settings import PrepareSettings
 from monai_mixssl.data.split import split_by_group
 from monai_mixssl.data.summary import found_counts, summarize
 from monai_mixssl.errors import DataError, RunFolderError
 
-__all__ = ["check_settings", "prepare_data", "prepare_scan", "restore_arrays", "write_index"]
+__all__ = ["check_settings", "prepare_data", "prepare_scan", "write_index"]
 
 KEYS = {"max_pad": "max_pad_factor"}  # what the user types, where the setting has another name
 
@@ -215,7 +215,7 @@ def _resume(
     data = load_prepared(output)
     check_settings(data.settings, settings)
     most = int(max_bad_share * len(data.records))
-    restore_arrays(missing_arrays(data), output, settings, workers, progress, most)
+    restore_arrays(missing_arrays(data), output, workers, progress, most)
     return data
 
 
@@ -232,37 +232,3 @@ def check_settings(before: PrepareSettings, now: PrepareSettings) -> None:
             f"The run in output_dir was prepared with another {changed}; resume it with the same settings, or start "
             "a new run in another folder."
         )
-
-
-def restore_arrays(
-    missing: Iterable[str], output: Path, settings: PrepareSettings, num_workers: int, progress: bool, most: int = 0
-) -> None:
-    """Prepares images again whose arrays are gone or damaged, from the files that the run's index names.
-
-    Args:
-        missing: ids of the images.
-        output: the run's output folder.
-        settings, num_workers, progress: see `prepare_images`.
-        most: so many may be gone for good: others stand in for them in training.
-
-    Raises:
-        RunFolderError: the files of more are gone, too.
-    """
-    wanted = set(missing)
-    if not wanted:
-        return
-    private = PrivateFolder(output)
-    try:
-        index = [ScanImage.from_dict(value) for value in json.loads(private.index.read_text())]
-    except (OSError, ValueError, TypeError):
-        index = []
-    again = [image for image in index if image.id in wanted]
-    records, _ = prepare_images(again, private, settings, num_workers=num_workers, progress=progress)
-    lost = wanted - {record["id"] for record in records}
-    if len(lost) > most:
-        raise RunFolderError(
-            f"{len(lost)} prepared images of this run are gone and cannot be made again (such as {min(lost)}); "
-            "put the data back (private/files.csv names the files), or start a new run."
-        )
-    if lost:
-        logger.warning(f"{len(lost)} prepared images are gone and cannot be made again (such as {min(lost)}).")

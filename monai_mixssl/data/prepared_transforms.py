@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,20 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 
+from monai_mixssl.data.damage import is_the_files
+from monai_mixssl.data.restore import restore_array
 from monai_mixssl.errors import UnreadableImageError
 
 __all__ = ["LoadPrepared", "LoadPreparedD", "LoadPreparedDict", "LoadPreparedd"]
+
+logger = logging.getLogger(__name__)
 
 
 class LoadPrepared(Transform):
     """Loads a prepared image by its id.
 
-    Only the slice that is asked for is read from the disk.
+    Only the slice that is asked for is read from the disk. A damaged array is made again from its scan, which is the
+    same to the last bit, or is not used.
 
     Args:
         folder: where the arrays lie, `PreparedData.folder`.
@@ -31,7 +37,7 @@ class LoadPrepared(Transform):
             `RandForegroundCrop` right after it, which then reads its patch alone and makes float32 of that.
 
     Raises:
-        UnreadableImageError: on call, when the array cannot be read any more.
+        UnreadableImageError: on call, when neither the array nor its scan can be read any more.
     """
 
     backend = [TransformBackends.NUMPY]  # noqa: RUF012 (MONAI's convention)
@@ -49,20 +55,28 @@ class LoadPrepared(Transform):
         batch of None), and in 2D "slice", the number of the slice in the volume.
         """
         try:
-            outcome, record = json.loads((self.folder / f"{image_id}.json").read_text())["outcome"]
-            if outcome != "done":  # prepared anew since, from a file that had gone bad
-                raise ValueError
-            # copy on write: whoever changes the values in place changes his own copy, never the file
-            stored = np.load(self.folder / f"{image_id}.npy", mmap_mode="c")
-            chosen = stored if number is None else stored[number]
-            array = torch.from_numpy(chosen if self.mapped else np.array(chosen, dtype=np.float32))
-        except (OSError, ValueError, IndexError, KeyError, TypeError, EOFError) as error:
-            raise UnreadableImageError(
-                f"The prepared image {image_id} cannot be read ({type(error).__name__}; private/files.csv says "
-                "which file it is); delete private/prepared in output_dir and go on with --resume True, which prepares "
-                "it again.",
-                image_id,
-            ) from None
+            return self._load(image_id, number)
+        except Exception as error:  # whatever a damaged file makes JSON and NumPy raise
+            if not is_the_files(error):
+                raise
+            if not restore_array(self.folder, image_id):
+                raise UnreadableImageError(
+                    f"The prepared image {image_id} cannot be read ({type(error).__name__}), nor can the scan that it "
+                    "was made from; put the data back (private/files.csv says which file it is) and go on with "
+                    "--resume True.",
+                    image_id,
+                ) from None
+        logger.warning(f"The prepared image {image_id} was damaged and has been made again from its scan.")
+        return self._load(image_id, number)
+
+    def _load(self, image_id: str, number: int | None) -> MetaTensor:
+        outcome, record = json.loads((self.folder / f"{image_id}.json").read_text())["outcome"]
+        # copy on write: whoever changes the values in place changes his own copy, never the file
+        stored = np.load(self.folder / f"{image_id}.npy", mmap_mode="c")
+        if outcome != "done" or list(stored.shape) != record["shape"]:
+            raise ValueError
+        chosen = stored if number is None else stored[number]
+        array = torch.from_numpy(chosen if self.mapped else np.array(chosen, dtype=np.float32))
         meta: dict[str, Any] = {"id": image_id}
         if record["spacing"] is not None:
             meta["spacing"] = record["spacing"]

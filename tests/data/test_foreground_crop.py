@@ -103,7 +103,8 @@ def test_only_the_patches_that_are_tried_are_looked_at(tmp_path):
     resource = pytest.importorskip("resource")
     shape = (1, 1024, 1024, 1024)  # 2 GiB, a hole in the file: nothing on the disk
     np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.float16, shape).flush()
-    (tmp_path / "a.json").write_text(json.dumps({"outcome": ["done", {"spacing": [1, 1, 1], "affine": EYE}]}))
+    record = {"spacing": [1, 1, 1], "affine": EYE, "shape": shape}
+    (tmp_path / "a.json").write_text(json.dumps({"outcome": ["done", record]}))
     load = LoadPreparedd("image", tmp_path, mapped=True)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     patch = RandForegroundCropd("image", (8, 8, 8)).set_random_state(0)(load({"image": "a"}))["image"]
@@ -114,7 +115,8 @@ def test_only_the_patches_that_are_tried_are_looked_at(tmp_path):
 
 def test_a_mapped_image_gives_the_same_patch_and_is_not_changed_by_what_follows(tmp_path):
     np.save(tmp_path / "a.npy", image_of((30, 40, 50)).numpy().astype(np.float16))
-    (tmp_path / "a.json").write_text(json.dumps({"outcome": ["done", {"spacing": [1, 1, 1], "affine": EYE}]}))
+    record = {"spacing": [1, 1, 1], "affine": EYE, "shape": [1, 30, 40, 50]}
+    (tmp_path / "a.json").write_text(json.dumps({"outcome": ["done", record]}))
     before = (tmp_path / "a.npy").read_bytes()
     patches = []
     for mapped in (False, True):

@@ -228,14 +228,6 @@ def test_resuming_with_other_settings_is_refused(scans, tmp_path):
         prepare_data(scans, tmp_path / "run", resume=True, **{**QUIET, "patch_size": 8, "max_pad": 3})
 
 
-def test_a_truncated_array_is_a_clear_error(scans, tmp_path):
-    data = prepare_data(scans, tmp_path / "run", **QUIET)
-    item = data.train[0]
-    os.truncate(data.folder / f"{item['image']}.npy", 200)
-    with pytest.raises(DataError, match=f"{item['image']} cannot be read .*private/files.csv says which file"):
-        LoadPreparedd("image", data.folder)(item)
-
-
 def test_the_output_folder_within_the_data_is_not_scanned(scans):
     before = prepare_data(scans, scans / "run", **QUIET)
     write_png(scans / "run" / "pictures" / "x.png", blob((20, 24), top=250))

@@ -20,10 +20,11 @@ from monai_mixssl.data.labels.split import Unit
 from monai_mixssl.data.labels.table import CLASSIFICATION, LabelTable
 from monai_mixssl.data.labels.taken_over import refuse_other_labels
 from monai_mixssl.data.prepare import default_workers, read_digests
-from monai_mixssl.data.prepared_data import check_settings, prepare_scan, restore_arrays
+from monai_mixssl.data.prepared_data import check_settings, prepare_scan
 from monai_mixssl.data.prepared_file import is_whole
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.data.records import Excluded, ScanImage
+from monai_mixssl.data.restore import restore_arrays
 from monai_mixssl.data.settings import PrepareSettings
 from monai_mixssl.data.summary import found_counts
 from monai_mixssl.errors import ConfigError, DataError, RunFolderError
@@ -203,7 +204,8 @@ def _resume(
     check_settings(data.settings, settings)
     refuse_change(read_choices(output), chosen, taken)
     lost = [one for one, record in data.records.items() if not is_whole(data.folder, one, record["bytes"])]
-    held_out = {one for one, record in data.records.items() if record["split"] != "training"}
-    most = 0 if held_out & {*lost} else int(max_bad_share * len(data.records))  # no score over fewer images than said
-    restore_arrays(lost, data.folder.parent.parent, settings, workers, progress, most)
+    held_out = {one for one in lost if data.records[one]["split"] != "training"}
+    owner = data.folder.parent.parent
+    restore_arrays(held_out, owner, workers, progress)  # no score over fewer images than said
+    restore_arrays({*lost} - held_out, owner, workers, progress, int(max_bad_share * len(data.records)))
     return data

@@ -177,6 +177,25 @@ def test_deleted_arrays_are_made_again_on_resume(tmp_path):
     assert all(np.array_equal(np.load(before.folder / f"{one}.npy"), array) for one, array in arrays.items())
 
 
+def test_a_resume_goes_on_without_some_training_images_but_not_with_fewer_held_out(tmp_path, caplog):
+    picture_set(tmp_path / "set")
+    before = labelled(tmp_path / "set", tmp_path / "run")
+    files = {one["id"]: one["parts"][0][0] for one in json.loads((tmp_path / "run/private/index.json").read_text())}
+    held_out, train = before.test[0]["id"], before.train[0]["id"]
+    kept = Path(files[held_out]).read_bytes()
+    for one in (held_out, train):
+        (before.folder / f"{one}.npy").unlink()
+        Path(files[one]).unlink()
+    with pytest.raises(RunFolderError, match="prepared images of this run are gone and cannot be made again"):
+        labelled(tmp_path / "set", tmp_path / "run", resume=True)
+    Path(files[held_out]).write_bytes(kept)
+    (before.folder / f"{train}.npy").write_bytes(b"damaged")
+    (before.folder / f"{held_out}.npy").unlink(missing_ok=True)
+    assert labelled(tmp_path / "set", tmp_path / "run", resume=True, max_bad_share=0.9) == before
+    assert f"1 prepared images are gone and cannot be made again (such as {train})" in caplog.text
+    assert (before.folder / f"{held_out}.npy").exists()
+
+
 def test_another_run_lends_images_ids_and_splits(tmp_path, monkeypatch):
     picture_set(tmp_path / "set", 40)
     first = labelled(tmp_path / "set", tmp_path / "first", seed=3, labels_per_class=6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -164,9 +165,25 @@ def test_a_run_is_resumed_as_it_was(tmp_path):
     assert segmented(tmp_path / "set", tmp_path / "run", resume=True) == before
     with pytest.raises(RunFolderError, match="begun with another spatial_dims;"):
         segmented(tmp_path / "set", tmp_path / "run", resume=True, spatial_dims=2)
-    (tmp_path / "set" / "labelsTr" / "3.nii.gz").unlink()
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_resume_goes_on_without_some_training_images_but_not_with_fewer_held_out(tmp_path, part):
+    before = segmented(pairs(tmp_path / "set"), tmp_path / "run")
+    lost = Path(before.paths[before.train[0]["id"]][part])
+    content = lost.read_bytes()
+    lost.unlink()
+    assert segmented(tmp_path / "set", tmp_path / "run", resume=True) == before
     with pytest.raises(RunFolderError, match="1 images and masks of this run are gone"):
-        segmented(tmp_path / "set", tmp_path / "run", resume=True)
+        segmented(tmp_path / "set", tmp_path / "run", resume=True, max_bad_share=0)
+    lost.write_bytes(content)
+    for items in (before.validation, before.test):
+        lost = Path(before.paths[items[0]["id"]][part])
+        content = lost.read_bytes()
+        lost.unlink()
+        with pytest.raises(RunFolderError, match="1 images and masks of this run are gone"):
+            segmented(tmp_path / "set", tmp_path / "run", resume=True)
+        lost.write_bytes(content)
 
 
 def test_real_pairs(provided_data, tmp_path):
