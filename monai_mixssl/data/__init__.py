@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         RandForegroundCropd,
         RandForegroundCropDict,
     )
+    from monai_mixssl.data.lenient_cache import LenientCacheDataset
     from monai_mixssl.data.metadata import (
         KeepAllowedMetadata,
         KeepAllowedMetadataD,
@@ -29,15 +30,18 @@ if TYPE_CHECKING:
         NormalizeByModalityd,
         NormalizeByModalityDict,
     )
+    from monai_mixssl.data.persistent_cache import CheckedPersistentDataset
     from monai_mixssl.data.prepared_transforms import LoadPrepared, LoadPreparedD, LoadPreparedd, LoadPreparedDict
     from monai_mixssl.data.reader import ScanReader
     from monai_mixssl.data.seeded_dataset import SeededDataset
 
 __all__ = [
+    "CheckedPersistentDataset",
     "KeepAllowedMetadata",
     "KeepAllowedMetadataD",
     "KeepAllowedMetadataDict",
     "KeepAllowedMetadatad",
+    "LenientCacheDataset",
     "LoadPrepared",
     "LoadPreparedD",
     "LoadPreparedDict",
@@ -55,7 +59,9 @@ __all__ = [
 ]
 
 _MODULES = {
+    "CheckedPersistentDataset": "persistent_cache",
     "KeepAllowedMetadata": "metadata",
+    "LenientCacheDataset": "lenient_cache",
     "LoadPrepared": "prepared_transforms",
     "NormalizeByModality": "normalize",
     "RandForegroundCrop": "foreground_crop",
