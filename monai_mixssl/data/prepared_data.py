@@ -20,7 +20,7 @@ from monai_mixssl.data.restore import restore_arrays
 from monai_mixssl.data.scan import ScanResult, scan
 from monai_mixssl.data.settings import PrepareSettings
 from monai_mixssl.data.split import split_by_group
-from monai_mixssl.data.summary import found_counts, summarize
+from monai_mixssl.data.summary import count_reasons, found_counts, summarize
 from monai_mixssl.errors import DataError, RunFolderError
 
 __all__ = ["check_settings", "prepare_data", "prepare_scan", "write_index"]
@@ -180,7 +180,8 @@ def _split(
     held_out: set[str] = set()
     if not images:
         raise DataError(
-            f"None of the {len(excluded)} files and images found can be used; excluded.jsonl in output_dir lists why."
+            f"None of the {len(excluded)} files and images found can be used ({count_reasons(excluded)}); give other "
+            "images, or keys that fit these (excluded.jsonl in output_dir lists them by id)."
         )
     if val_fraction is not None:
         sizes = {record["id"]: _items(record, settings) for record in records}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from monai_mixssl.data.records import Excluded, ScanImage
 
-__all__ = ["describe_left_out", "found_counts", "summarize"]
+__all__ = ["count_reasons", "describe_left_out", "found_counts", "summarize"]
 
 IDS_SHOWN = 3
 
@@ -48,6 +48,11 @@ def describe_left_out(excluded: Sequence[Excluded]) -> list[str]:
             lines.append(f"  {len(ids):6d}  {reason} ({', '.join(ids[:IDS_SHOWN])}{more})")
         lines.append("All are listed in excluded.jsonl; private/files.csv says which file is behind an id.")
     return lines
+
+
+def count_reasons(excluded: Iterable[Excluded]) -> str:
+    """Returns "<reason>: <count>, …" of what is left out, the commonest first, for a sentence."""
+    return ", ".join(f"{reason}: {count}" for reason, count in Counter(one.reason for one in excluded).most_common())
 
 
 def _number(count: int, one: str, many: str) -> str:

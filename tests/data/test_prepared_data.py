@@ -7,7 +7,6 @@ import errno
 import gzip
 import inspect
 import json
-import os
 import shutil
 import stat
 from collections import namedtuple
@@ -240,6 +239,18 @@ def test_nothing_usable_is_an_error_that_leaves_the_list(tmp_path):
     with pytest.raises(DataError, match="Nothing usable"):
         prepare_data(tmp_path / "scans", tmp_path / "run", **QUIET)
     assert (tmp_path / "run" / "excluded.jsonl").read_text().count("\n") == 1
+
+
+def test_images_that_do_not_fit_the_keys_are_an_error_that_says_why(tmp_path):
+    write_nifti(tmp_path / "x.nii", blob((20, 20, 20)))
+    write_png(tmp_path / "y.png", blob((20, 20)))
+    reason = "smaller than the patch by more than max_pad_factor"
+    with pytest.raises(DataError, match=f"None of the 2 .*\\({reason}: 2\\); give other images, or keys that fit"):
+        prepare_data(tmp_path, tmp_path / "run", **{**QUIET, "patch_size": 64})
+    with pytest.raises(DataError) as caught:
+        prepare_data(tmp_path, tmp_path / "run3", spatial_dims=3, **{**QUIET, "patch_size": 64})
+    assert f"{reason}: 1" in str(caught.value)
+    assert "a single image, and spatial_dims is 3: 1" in str(caught.value)
 
 
 def test_a_misspelt_folder_leaves_nothing_behind(tmp_path):

@@ -26,7 +26,7 @@ from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.data.records import Excluded, ScanImage
 from monai_mixssl.data.restore import restore_arrays
 from monai_mixssl.data.settings import PrepareSettings
-from monai_mixssl.data.summary import found_counts
+from monai_mixssl.data.summary import count_reasons, found_counts
 from monai_mixssl.errors import ConfigError, DataError, RunFolderError
 
 __all__ = ["classification_data"]
@@ -143,7 +143,8 @@ def _prepare(
     images, records, excluded = prepare_scan(found, output, settings, workers, progress, report, max_bad_share)
     if not images:
         raise DataError(
-            f"None of the {len(excluded)} files and images found can be used; excluded.jsonl in output_dir lists why."
+            f"None of the {len(excluded)} files and images found can be used ({count_reasons(excluded)}); give other "
+            "images, or keys that fit these (excluded.jsonl in output_dir lists them by id)."
         )
     labelled: dict[str, dict[str, Any]] = {}
     units = []

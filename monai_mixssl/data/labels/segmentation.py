@@ -28,7 +28,7 @@ from monai_mixssl.data.prepare import default_workers
 from monai_mixssl.data.prepared_data import write_index
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.data.records import Excluded, ScanImage
-from monai_mixssl.data.summary import found_counts, summarize
+from monai_mixssl.data.summary import count_reasons, found_counts, summarize
 from monai_mixssl.errors import ConfigError, DataError, RunFolderError
 
 __all__ = ["segmentation_data"]
@@ -134,8 +134,10 @@ def _check(
         write_excluded(output, excluded)
         records = {one: record for one, record in records.items() if one not in {e.id for e in strange}}
     if not records:
-        reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(e.reason for e in excluded).items())
-        raise DataError(f"No image with a mask can be used ({reasons}); excluded.jsonl in output_dir lists them by id.")
+        raise DataError(
+            f"No image with a mask can be used ({count_reasons(excluded)}); put right what that names "
+            "(excluded.jsonl in output_dir lists them by id)."
+        )
     write_json(private.path / DIGESTS, digests, "the digests of the images")
     images = [image for image in images if image.id in records]
     records = {one: {**record, "content": content_id(salt, digests[one])} for one, record in records.items()}
