@@ -106,22 +106,23 @@ class SeededDataset(Dataset):
         return self.dataset[i]
 
     def _draw_readable(self, i: int, stand_ins: StandIns) -> Any:
-        settled, image_id, why = stand_ins.settled(i), "", 0
-        first = [] if settled is None else [settled]
+        settled, gone, why = stand_ins.settled(i), stand_ins.ids[i], 0
+        first = settled
         if settled is None:
-            item, image_id, why = self._try(i, i)
+            item, named, why = self._try(i, i)
             if not why:
                 return item
-            if image_id not in ("", stand_ins.ids[i]):  # a source, say: the item itself, if it is drawn anew
-                first = [i]
-        for by in itertools.chain(first, stand_ins.candidates(self.seed, self.epoch, i)):
+            if named not in ("", gone):  # a source, say, that random transforms chose: the item itself, drawn anew
+                gone, first = named, i
+        candidates = stand_ins.candidates(self.seed, self.epoch, i, gone)
+        for by in candidates if first is None else itertools.chain([first], candidates):
             # a random state of its own: with that of `i`, random transforms would choose what could not be read again
             item, _, problem = self._try(by, i, 1 + by)
             if not problem:
-                stand_ins.record(i, by, image_id or stand_ins.ids[i], why)
+                stand_ins.record(i, by, gone, why)
                 return item
         raise DataError(
-            f"The image {stand_ins.ids[i]} cannot be read any more, nor can those that could take its place; put the "
+            f"The image {gone} cannot be read any more, nor can those that could take its place; put the "
             "data back (private/files.csv in output_dir says which files they are) and go on with --resume True."
         )
 

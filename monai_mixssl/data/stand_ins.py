@@ -28,7 +28,8 @@ class StandIn(NamedTuple):
         item: number of the item.
         by: number of the other one; that of the item itself where it was drawn anew, since what its random transforms
             had chosen could not be read.
-        image_id: of the image that cannot be read; "" where it is none of the data set's.
+        image_id: of the image that cannot be read, which is not the item's where random transforms had chosen it; ""
+            where it is none of the data set's.
         reason: one of `REASONS`; "" where the file was not tried, since the stand-in was settled before.
     """
 
@@ -44,7 +45,7 @@ class StandIns:
     Nothing is remembered of a file from one place to the next: one that has come back is used again.
 
     Args:
-        ids: what each item is loaded from; another item of the same image never stands in.
+        ids: what each item is loaded from.
         views: the list of items repeats itself so many times; a stand-in is drawn within its repetition, and for all
             views of a target it is the same.
 
@@ -79,21 +80,19 @@ class StandIns:
         """The item that stands in for this one in this epoch, as far as that is known."""
         return int(self._by[index]) - 1 if self._by[index] else None
 
-    def candidates(self, seed: int, epoch: int, index: int) -> Iterator[int]:
-        """Yields items that may stand in for this one: a function of seed, epoch and index."""
+    def candidates(self, seed: int, epoch: int, index: int, gone: str) -> Iterator[int]:
+        """Yields items that may stand in for this one, of other images than `gone`: a function of the arguments."""
         view, target = divmod(index, self._period)
         draws = np.random.RandomState([seed % 2**32, epoch % 2**32, target, 2])
         for number in draws.randint(self._period, size=_MOST_DRAWS):
             by = view * self._period + int(number)
-            if by < len(self.ids) and self.ids[by] != self.ids[index]:
+            if by < len(self.ids) and self.ids[by] != gone:
                 yield by
 
     def record(self, index: int, by: int, image_id: str = "", reason: int = 0) -> None:
         """Note that an item stands in for another, and why; 0: that stands already, or was settled before."""
         if reason:
-            # an id of none of these images: of a source in another data set, or of items that do not say theirs
-            unknown = -1 if by == index else self._numbers[self.ids[index]]
-            self._gone[index] = 1 + self._numbers.get(image_id, unknown)
+            self._gone[index] = 1 + self._numbers.get(image_id, -1)
             self._why[index] = reason
         self._by[index] = 1 + by
 
