@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,10 +24,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from monai_mixssl.data import LoadPreparedd
+from monai_mixssl.data.prepared_data import prepare_data
+from monai_mixssl.data.shares import spread
 from monai_mixssl.mixing import blend
 from monai_mixssl.sources import DeadLeaves, PowerLawNoise
 
 SIZE, CELLS = 32, 4
+SLICES = 40  # of a scan at most
 TREATMENTS = {
     "raw": {"match": None, "renormalize": False},
     "matched": {"renormalize": False},
@@ -43,14 +48,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=2000, help="blends per set, source, treatment and seed")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--sets", help="words of the titles of some sets, with commas between them; default: all")
     parser.add_argument("--write", type=Path, help="Markdown file with the marks to write between")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     start = time.perf_counter()
-    report = "\n".join(tables(Path(os.environ["MIXSSL_TEST_DATA"]), arguments.samples, arguments.seeds))
+    if arguments.sets and arguments.write:
+        parser.error("--write takes all sets: the page holds a table of each")
+    words = arguments.sets.split(",") if arguments.sets else [""]
+    report = "\n".join(tables(Path(os.environ["MIXSSL_TEST_DATA"]), arguments.samples, arguments.seeds, words))
     command = f"python benchmarks/shortcut.py --samples {arguments.samples} --seeds {arguments.seeds}"
+    command += f" --sets {arguments.sets}" if arguments.sets else " --write docs/shortcut.md"
     report = (
-        f"By `{command} --write docs/shortcut.md`, seeds 0 to {arguments.seeds - 1}, "
+        f"By `{command}`, seeds 0 to {arguments.seeds - 1}, "
         f"{time.perf_counter() - start:.0f} s on one core of {machine()}. Mean ± standard deviation over the seeds, "
         f"each with its own images, transparencies, sources and split. Below 0 is worse than guessing the mean.\n\n"
         f"{report}\n"
@@ -61,14 +71,17 @@ def main() -> None:
         arguments.write.write_text(before + BEGIN + "\n" + report + "\n" + END + rest.partition(END)[2])
 
 
-def tables(root: Path, samples: int, seeds: int) -> list[str]:
-    """One table per set, then one for maps."""
-    targets = {
-        "PneumoniaMNIST (chest X-ray)": npz_images(root / "pneumoniamnist.npz"),
-        "BUSI (breast ultrasound)": npz_images(root / "busi128.npz"),
-        "MedNIST (six kinds)": npz_images(root / "mednist64.npz"),
-        "Hippocampus (MR slices)": hippocampus_slices(root / "hippocampus" / "imagesTr"),
+def tables(root: Path, samples: int, seeds: int, words: list[str]) -> list[str]:
+    """One table for each set whose title holds one of the words, then one for maps."""
+    readers: dict[str, Callable[[], Tensor]] = {
+        "PneumoniaMNIST (chest X-ray)": lambda: npz_images(root / "pneumoniamnist.npz"),
+        "BUSI (breast ultrasound)": lambda: npz_images(root / "busi128.npz"),
+        "MedNIST (six kinds)": lambda: npz_images(root / "mednist64.npz"),
+        "Hippocampus (MR slices)": lambda: hippocampus_slices(root / "hippocampus" / "imagesTr"),
+        "Folder `nifti` (spinal cord MR, small CT)": lambda: prepared_slices(root / "nifti"),
+        "Folder `dicom` (CT, MR, ultrasound)": lambda: prepared_slices(root / "dicom"),
     }
+    targets = {title: read() for title, read in readers.items() if any(word in title for word in words)}
     with np.load(root / "natural_cifar10.npz") as data:
         photographs = torch.as_tensor(data["images"].mean(-1)[:, None] / 255)
     sources: dict[str, Callable[[int, int], Tensor]] = {
@@ -175,6 +188,19 @@ def hippocampus_slices(folder: Path) -> Tensor:
         low, high = np.percentile(volume.numpy(), [0.5, 99.5])
         middle = ((volume[:, :, volume.shape[2] // 2] - low) / (high - low)).clamp(0, 1)
         slices.append(interpolate(middle[None, None], size=(SIZE, SIZE), mode="bilinear", antialias=True)[0])
+    return usable(torch.stack(slices))
+
+
+def prepared_slices(folder: Path) -> Tensor:
+    """Slices of all scans of a folder as the bundle prepares them, resized; of each scan so many, evenly spread."""
+    with tempfile.TemporaryDirectory() as output:
+        data = prepare_data(folder, output, patch_size=SIZE, val_fraction=None, num_workers=0, progress=False)
+        load = LoadPreparedd("image", data.folder)
+        slices = []
+        for scan in data.records:
+            for item in spread([item for item in data.train if item["id"] == scan], SLICES):
+                image = load(item)["image"].as_tensor()[None].double()
+                slices.append(interpolate(image, size=(SIZE, SIZE), mode="bilinear", antialias=True)[0])
     return usable(torch.stack(slices))
 
 
