@@ -11,9 +11,12 @@ import safetensors.torch
 import torch
 from bundle_runs import BUNDLE, SMALL, run
 from bundle_runs import command as typed
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from monai_mixssl.data.phantoms import write_phantoms
 from monai_mixssl.handlers import read_log
+from monai_mixssl.networks import MixSSLNet
+from monai_mixssl.workflows import distributed
 
 TORCHRUN = ("torchrun", "--standalone", "--nproc_per_node=2")
 CONFIGS = "['configs/train.json','configs/multi_gpu_train.json']"
@@ -25,7 +28,7 @@ def scans(tmp_path_factory) -> Path:
 
 
 def given(**keys):
-    return [part for key, value in keys.items() for part in (f"--{key}", str(value))]
+    return [part for key, value in keys.items() if value is not ... for part in (f"--{key}", str(value))]
 
 
 def validations(folder):
@@ -71,12 +74,23 @@ def test_the_config_for_several_processes_says_that_it_needs_torchrun(command, t
     assert "torchrun --nproc_per_node" in ended.last_line
 
 
-@pytest.mark.skipif(torch.cuda.device_count() < 1, reason="needs a CUDA GPU")
-def test_on_gpus_batch_norm_is_synchronised(scans, tmp_path):
-    from monai_mixssl.networks import MixSSLNet
+@pytest.mark.parametrize("device", ["cuda:0", "cpu"])
+def test_batch_norm_is_synchronised_on_gpus_alone(device, monkeypatch):
+    # no GPU is needed to see what would be put on one
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, **kwargs: self)
+    monkeypatch.setattr(distributed, "DistributedDataParallel", lambda network, device_ids: network)
+    network = distributed.distribute(MixSSLNet(), device)
+    norms = {type(module) for module in network.modules() if isinstance(module, _BatchNorm)}
+    assert norms == ({torch.nn.SyncBatchNorm} if device == "cuda:0" else {torch.nn.BatchNorm2d})
 
-    network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(MixSSLNet())
-    assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in network.modules())
+
+@pytest.mark.skipif(torch.cuda.device_count() < 1, reason="needs a CUDA GPU")
+def test_synchronised_batch_norm_trains_on_a_gpu(scans, tmp_path):
+    keys = given(**{**SMALL, "dataset_dir": scans, "output_dir": tmp_path / "run", "max_epochs": 1, "device": ...})
+    launcher = ("torchrun", "--standalone", "--nproc_per_node=1")
+    done = typed("pretrain", "--config_file", CONFIGS, *keys, launcher=launcher)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(validations(tmp_path / "run")) == 1
 
 
 def test_an_error_under_torchrun_keeps_its_sentence(tmp_path):
