@@ -128,16 +128,18 @@ def _patients(folder: Path, used: set[str]) -> list[str] | None:
 
 
 def _refusal(records: Mapping[str, Mapping[str, Any]], patients: set[str], images: set[str]) -> str:
-    test = [record for record in records.values() if record["split"] == "test"]
+    test = {one: record for one, record in records.items() if record["split"] == "test"}
     found = []
     if patients:
-        count = len({record["group"] for record in test})
-        found.append(f"{len(patients)} of {count} test patients (such as {min(patients)}) are in the pretraining list")
+        count = len({record["group"] for record in test.values()})
+        theirs = min(one for one, record in test.items() if record["group"] in patients)
+        found.append(f"{len(patients)} of {count} test patients (such as that of {theirs}) are in the pretraining list")
     if images:
         found.append(f"{len(images)} of {len(test)} test images (such as {min(images)}) are in the pretraining data")
     return (
         f"{', and '.join(found)}, so the test would measure what was seen before; give a test split (column split) of "
-        "patients that the pretraining has not seen, or pretrain without them."
+        "patients that the pretraining has not seen, or pretrain without them (private/files.csv says which file is "
+        "behind an id)."
     )
 
 

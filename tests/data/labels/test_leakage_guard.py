@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -48,6 +49,8 @@ def test_a_pretraining_patient_in_the_test_stops_the_run_with_the_counts(tmp_pat
     with pytest.raises(DataError, match=r"^1 of 2 test patients .* are in the pretraining list") as error:
         labelled(data_dir, tmp_path / "run", pretrain_run=pretraining)
     assert "P2" not in str(error.value)
+    named = re.search(r"such as that of (\w{12})", str(error.value))[1]
+    assert patients[file_numbers(tmp_path / "run")[named]] == "P2"  # private/files.csv leads to it
     assert not (tmp_path / "run" / "manifest.json").exists()
     with pytest.raises(RunFolderError):
         load_labelled(tmp_path / "run")
