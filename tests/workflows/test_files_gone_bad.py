@@ -85,7 +85,7 @@ def program(tmp_path_factory) -> Path:
     return file
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def go(command, program) -> Callable[..., Any]:
     """``go(folder, plan, key=value, …)``: the bundle command with a plan, small unless the keys say otherwise."""
 
@@ -162,15 +162,36 @@ def assert_no_names(folder: Path, *texts: str) -> None:
         assert "PHANTOM" not in text
 
 
-def test_a_prepared_image_that_is_damaged_in_training_is_made_again_and_nothing_changes(go, scans, tmp_path):
-    assert go(tmp_path / "whole").status == 0
+@pytest.fixture(scope="module")
+def undisturbed(go, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    write_phantoms(folder / "scans", patients=6, image_size=32, slices=5)
+    assert go(folder / "run").status == 0
+    return folder / "run"
+
+
+def test_a_prepared_image_that_is_damaged_in_training_is_made_again_and_nothing_changes(
+    go, scans, undisturbed, tmp_path
+):
     plan = [[3, "prepared cut short", LOST[0]], [6, "prepared gone", LOST[1]]]
     ended = go(tmp_path / "run", plan, num_workers=2)
     assert ended.status == 0, ended.err
-    assert end_alike(tmp_path / "whole", tmp_path / "run")
+    assert end_alike(undisturbed, tmp_path / "run")
     assert not (tmp_path / "run" / "substituted.jsonl").exists()
     for image_id in ids_of(tmp_path / "run", *LOST):
         assert f"{image_id} was damaged and has been made again" in ended.out + ended.err
+    assert_no_names(tmp_path / "run", ended.out, ended.err)
+
+
+def test_a_disk_that_is_gone_for_a_while_stops_the_run_and_changes_nothing(go, scans, undisturbed, tmp_path):
+    ended = go(tmp_path / "run", [[3, "prepared gone", "PHANTOM"], [3, "gone", "PHANTOM"]], num_workers=2)
+    assert ended.status == 1
+    assert "cannot be read any more, nor can those that could take its place" in ended.last_line
+    assert "Traceback" not in ended.err
+    put_back(scans)
+    resumed = go(tmp_path / "run", resume=True)
+    assert resumed.status == 0, resumed.err
+    assert end_alike(undisturbed, tmp_path / "run")
     assert_no_names(tmp_path / "run", ended.out, ended.err)
 
 
