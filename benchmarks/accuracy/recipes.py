@@ -51,11 +51,19 @@ STRONG = replace(AGREE, reconstruction_weight=10.0, transparency_weight=10.0)
 RECIPES: dict[str, Recipe] = {
     # the paper's method as far as its abstract tells
     "mixssl_plain": PLAIN,
-    # what the search on validation images chose
-    "mixssl": STRONG,
+    "agree_strong": STRONG,
     # matched intensities and renormalised blends: the default of the first release
     "matched": MATCHED,
     "matched_map": MATCHED_MAP,
+    # around the plain method
+    "plain_map": replace(PLAIN, transparency_map_cells=4),
+    "plain_jitter": replace(PLAIN, jitter=0.4),
+    "plain_map_jitter": replace(PLAIN, transparency_map_cells=4, jitter=0.4),
+    "plain_wide": replace(PLAIN, transparency=(0.3, 1.0)),
+    "plain_strong_t": replace(PLAIN, transparency_weight=10.0),
+    "plain_agree": replace(
+        PLAIN, transparency_map_cells=4, jitter=0.4, agreement_weight=0.03, views=2, transparency=(0.2, 1.0)
+    ),
     "agree": AGREE,
     # what is left when one part goes
     "agree_no_objectives": replace(AGREE, reconstruction_weight=0.0, transparency_weight=0.0),
