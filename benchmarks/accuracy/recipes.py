@@ -61,6 +61,10 @@ RECIPES: dict[str, Recipe] = {
     "plain_map_jitter": replace(PLAIN, transparency_map_cells=4, jitter=0.4),
     "plain_wide": replace(PLAIN, transparency=(0.3, 1.0)),
     "plain_strong_t": replace(PLAIN, transparency_weight=10.0),
+    "plain_t100": replace(PLAIN, transparency_weight=100.0),
+    "wide_strong_t": replace(PLAIN, transparency=(0.3, 1.0), transparency_weight=10.0),
+    "transparency_only": replace(PLAIN, reconstruction_weight=0.0),
+    "reconstruction_only": replace(PLAIN, transparency_weight=0.0),
     "plain_agree": replace(
         PLAIN, transparency_map_cells=4, jitter=0.4, agreement_weight=0.03, views=2, transparency=(0.2, 1.0)
     ),
