@@ -12,12 +12,13 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
-from monai.networks.nets import EfficientNetBN, resnet18, resnet50
+from monai.networks.nets import EfficientNetBN, FlexibleUNet, SwinUNETR, resnet18, resnet50
 from pretrained import pretrained
 from torch import nn
 
 from monai_mixssl.errors import ConfigError, DataError
 from monai_mixssl.networks import (
+    MixSSLNet,
     build_classifier,
     build_segmenter,
     load_encoder,
@@ -34,6 +35,9 @@ from monai_mixssl.workflows import finetune_settings
         ({"backbone": "resnet18"}, lambda: EfficientNetBN("efficientnet-b0", pretrained=False), ["family ResNet"]),
         ({"backbone": "efficientnet-b0"}, lambda: resnet18(spatial_dims=2), ["family EfficientNet"]),
         ({"backbone": "resnet10"}, lambda: resnet50(spatial_dims=2, n_input_channels=1), ["tensors missing"]),
+        ({"backbone": "resnet18"}, lambda: SwinUNETR(1, 2, feature_size=12, spatial_dims=2), ["family ResNet"]),
+        ({"backbone": "resnet10"}, lambda: FlexibleUNet(1, 2, "resnet50", spatial_dims=2), ["tensors missing"]),
+        ({"backbone": "resnet10_s16"}, lambda: MixSSLNet(backbone="resnet18_s8_thin"), ["tensors missing"]),
         ({}, lambda: build_segmenter(2), ["2D in the file, 3D here", "adapt_stem"]),
         ({}, lambda: build_classifier(2, backbone="resnet10_s8"), ["60 of another shape"]),
         ({"in_channels": 3}, lambda: build_classifier(2), ["3 image channels", "adapt_stem"]),
