@@ -11,6 +11,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
+from monai_mixssl.data.bounded_file import BoundedFile
 from monai_mixssl.data.dicom_rescale import decoder_rescale, root_rescale
 from monai_mixssl.data.quiet import quiet_libraries
 from monai_mixssl.data.records import LeftOut
@@ -31,7 +32,8 @@ def decode_plain(path: str) -> np.ndarray:
         LeftOut: it cannot be decoded; most compressed files are among these.
     """
     try:
-        dataset = pydicom.dcmread(path, force=True)
+        with BoundedFile(path) as file:
+            dataset = pydicom.dcmread(file, force=True)
         count, samples = int(dataset.get("NumberOfFrames") or 1), int(dataset.get("SamplesPerPixel") or 1)
         if count * samples * dataset.Rows * dataset.Columns > MOST:
             raise LeftOut("header claims an absurd size")

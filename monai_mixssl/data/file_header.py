@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from monai_mixssl.data.bounded_file import BoundedFile
 from monai_mixssl.data.dicom_header import DicomFrame, DicomHeader, read_dicom_header
 from monai_mixssl.data.identity import short_id
 from monai_mixssl.data.itk_file import VOXELS_MISSING, VOXELS_SHORT, is_itk, read_itk_header
@@ -112,7 +113,7 @@ def _sealed_frame(frame: DicomFrame, salt: bytes) -> DicomFrame:
 
 def _opened(path: str) -> BinaryIO:
     try:
-        return open(path, "rb")
+        return BoundedFile(path)
     except PermissionError:
         raise LeftOut("no permission to read it") from None
     except (OSError, ValueError):
