@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from monai_mixssl.data.dicom_mosaic import cut_tiles
 from monai_mixssl.data.dicom_plain import decode_plain
+from monai_mixssl.data.dicom_structure import examine_structure
 from monai_mixssl.data.quiet import quiet_stderr
 from monai_mixssl.data.records import LeftOut, Part
 from monai_mixssl.data.voxel_type import smallest_type
@@ -35,6 +36,8 @@ def decode_dicom(path: str) -> np.ndarray:
     Raises:
         LeftOut: it cannot be decoded.
     """
+    if not examine_structure(path).well_formed:  # GDCM would refuse it, too, but not before it has taken gigabytes
+        return decode_plain(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(path)
@@ -99,6 +102,8 @@ def _read_together(parts: Sequence[Part]) -> np.ndarray | None:
     paths = [part.path for part in parts]
     plain = all(part[1:] == (0, 1.0, 0.0, 0) for part in parts)
     if len(paths) < 2 or not plain or len(set(paths)) < len(paths):
+        return None
+    if not all(examine_structure(path).well_formed for path in paths):
         return None
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")
