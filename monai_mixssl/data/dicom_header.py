@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import pydicom
 from pydicom.dataset import Dataset
 
+from monai_mixssl.data.bounded_file import BoundedFile
 from monai_mixssl.data.dicom_mosaic import read_mosaic
 from monai_mixssl.data.dicom_rescale import (
     BY_FUNCTIONAL_GROUP,
@@ -25,7 +26,8 @@ from monai_mixssl.data.dicom_rescale import (
     root_rescale,
 )
 from monai_mixssl.data.dicom_rules import RULE_TAGS, refuse_by_rule
-from monai_mixssl.data.dicom_tags import DicomTags
+from monai_mixssl.data.dicom_structure import examine_structure
+from monai_mixssl.data.dicom_tags import DEFLATED, DicomTags
 from monai_mixssl.data.dicom_traits import NO_TRAITS, TRAIT_TAGS, Traits, file_traits, frame_traits
 from monai_mixssl.data.quiet import quiet_libraries
 from monai_mixssl.data.records import LeftOut
@@ -43,8 +45,11 @@ TAGS: tuple[str | int, ...] = (
 )  # fmt: skip
 FRAME_TAGS = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
 
-# native (uncompressed) transfer syntaxes: the file cannot be shorter than its pixels
-NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
+# native (uncompressed) transfer syntaxes, and none stated: the file cannot be shorter than its pixels
+NATIVE = {"", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
+# values that a byte of a compressed file may stand for, if there are more than `FEW`: what is smaller shows nothing
+MOST_PER_BYTE, FEW = 1032, 2**25
+FRAGMENT = 8  # bytes of a fragment of compressed pixels, at least
 
 Numbers = tuple[float, ...]
 
@@ -119,7 +124,7 @@ def read_dicom_header(path: str | Path, file: BinaryIO | None = None, keep: Coll
     """
     try:
         if file is None:
-            with open(path, "rb") as opened:
+            with BoundedFile(path) as opened:
                 tags = DicomTags(opened, TAGS)
         else:
             tags = DicomTags(file, TAGS)
@@ -151,7 +156,8 @@ def _header(path: str | Path, dataset: DicomTags) -> DicomHeader:
     in_groups = False
     if count > 1 or str(dataset.get("SOPClassUID", "")) in BY_FUNCTIONAL_GROUP:
         # parsed only where it is needed: the sequence of a long series takes far longer than all the rest
-        full = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=FRAME_TAGS)
+        with BoundedFile(path) as opened:
+            full = pydicom.dcmread(opened, force=True, stop_before_pixels=True, specific_tags=FRAME_TAGS)
         per_frame = full.get("PerFrameFunctionalGroupsSequence") or []
         shared = (full.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
         first = per_frame[0] if per_frame else Dataset()
@@ -160,7 +166,8 @@ def _header(path: str | Path, dataset: DicomTags) -> DicomHeader:
             frames = tuple(_enhanced_frame(item, shared, common) for item in per_frame)
             in_groups = any("PixelValueTransformationSequence" in item for item in (shared, *per_frame))
     elif "MOSAIC" in {text.upper() for text in dataset.texts("ImageType")}:
-        mosaic = read_mosaic(pydicom.dcmread(path, force=True, stop_before_pixels=True))
+        with BoundedFile(path) as opened:
+            mosaic = read_mosaic(pydicom.dcmread(opened, force=True, stop_before_pixels=True))
         frames = tuple(replace(common, position=position) for position in mosaic.positions)
         rows, columns, tiles, notes = mosaic.rows, mosaic.columns, mosaic.tiles, mosaic.notes
     kind = str(dataset.get("PhotometricInterpretation") or "")
@@ -187,14 +194,24 @@ def _header(path: str | Path, dataset: DicomTags) -> DicomHeader:
 
 
 def _refuse_absurd(path: str | Path, dataset: DicomTags) -> None:
-    samples = int(dataset.get("SamplesPerPixel") or 1)
-    voxels = int(dataset.get("Rows")) * int(dataset.get("Columns")) * samples * int(dataset.get("NumberOfFrames") or 1)
-    if voxels > MAX_VOXELS:
+    samples, frames = int(dataset.get("SamplesPerPixel") or 1), int(dataset.get("NumberOfFrames") or 1)
+    rows, columns = int(dataset.get("Rows")), int(dataset.get("Columns"))
+    if min(rows, columns, samples, frames) < 1:
+        raise LeftOut("damaged DICOM header", "a size below 1")
+    voxels = rows * columns * samples * frames
+    size = os.path.getsize(path) if dataset.unpacked is None else dataset.unpacked
+    native = dataset.syntax in NATIVE or dataset.unpacked is not None
+    if voxels > MAX_VOXELS or (not native and voxels > max(FEW, MOST_PER_BYTE * size)):
         raise LeftOut("header claims an absurd size", f"{voxels} values")
     # YBR_FULL_422 stores two values where others store three, hence the 2 / 3
     stored = voxels * int(dataset.get("BitsAllocated") or 8) // 8 * (2 if samples == 3 else 3) // 3
-    if dataset.syntax in NATIVE and os.path.getsize(path) < stored:
+    if native and size < stored:
         raise LeftOut("truncated file")
+    if frames > 1 and not native and dataset.syntax != DEFLATED:
+        # no fragment holds two frames
+        most = size // FRAGMENT
+        if frames > most or frames > (examine_structure(path).fragments or most):
+            raise LeftOut("fewer frames than the header says")
 
 
 def _frame(item: DicomTags, rescale: Rescale, traits: Traits) -> DicomFrame:

@@ -61,6 +61,7 @@ class DicomTags:
         private: number of private elements at the top level.
         pixels: whether there are any.
         truncated: the file ends in the middle of an element before them.
+        unpacked: bytes of the data set of a deflated file, None where they were not counted.
 
     Raises:
         Exception: of many kinds, where the file is damaged.
@@ -71,6 +72,7 @@ class DicomTags:
         self.private = 0
         self.pixels = self.truncated = False
         self.syntax = ""
+        self.unpacked: int | None = None
         self.elements: dict[int, Any] = {}
         if not self._read_usual(file, tags):
             file.seek(0)
@@ -89,7 +91,8 @@ class DicomTags:
             return False
         stream: Any = file
         if self.syntax == DEFLATED:
-            stream = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), LARGEST_HEADER))
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), LARGEST_HEADER)
+            stream, self.unpacked = io.BytesIO(data), len(data) if len(data) < LARGEST_HEADER else None
         implicit = self.syntax == IMPLICIT
         for element in data_element_generator(stream, implicit, True, self._at_pixels, specific_tags=tags):
             self.elements[int(element.tag)] = element
