@@ -83,6 +83,8 @@ class ScanReader(ImageReader):
             return Refusal(UnreadableImageError(f"The image cannot be read ({type(error).__name__}); leave it out."))
 
     def _read(self, paths: list[str]) -> Volume:
+        if not all(os.path.exists(path) for path in paths):
+            raise UnreadableImageError("There is no such file or folder; put it back, or leave it out.")
         # the ids are thrown away, so that any salt will do
         found = scan(paths, salt=b"", progress=False)
         images, excluded = found.images, found.excluded

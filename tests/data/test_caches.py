@@ -21,6 +21,7 @@ from tiny_scans import blob, write_nifti
 from monai_mixssl.data import (
     CheckedPersistentDataset,
     KeepAllowedMetadatad,
+    LenientCacheDataset,
     NormalizeByModalityd,
     ScanReader,
     SeededDataset,
@@ -73,6 +74,29 @@ def test_a_cache_gives_what_is_read_without_it_and_holds_no_names(scans, tmp_pat
     if kind != "memory":
         assert len(list(cache.iterdir())) == 3
         assert not any(b"SENTINEL" in entry.read_bytes() for entry in cache.iterdir())
+
+
+@pytest.mark.parametrize("how", ["gone", "empty", "half"])
+@pytest.mark.parametrize("kind", ["none", "memory", "disk, checked"])
+def test_an_image_that_has_gone_bad_is_replaced_on_every_cache(scans, tmp_path, how, kind):
+    expected = values(SeededDataset(Dataset(scans, chain()), seed=1))
+    path = Path(scans[1]["image"])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] if how == "half" else b"")
+    if how == "gone":
+        path.unlink()
+    if kind == "none":
+        cached = Dataset(scans, chain())
+    elif kind == "memory":
+        cached = LenientCacheDataset(scans, chain(), progress=False)
+    else:
+        cached = CheckedPersistentDataset(scans, chain(), tmp_path / "cache")
+    dataset = SeededDataset(cached, seed=1, substitute=True)
+    found = values(dataset)
+    assert [np.array_equal(*pair) for pair in zip(found, expected, strict=True)] == [True, False, True]
+    [one] = dataset.stand_ins.of()
+    assert (one.item, one.image_id, one.reason) == (1, "1", "cannot be read any more")
+    assert found[1].shape == expected[one.by].shape
 
 
 DAMAGE = {

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import errno
+import zlib
+
 import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
 from tiny_scans import blob, write_nifti, write_series
 
+from monai_mixssl.data import load_scan
 from monai_mixssl.data.label_maps import Grid, class_numbers, grid_of, read_mask, read_one
 from monai_mixssl.data.load_scan import LoadScan, LoadScand
 from monai_mixssl.data.records import LeftOut
-from monai_mixssl.errors import DataError
+from monai_mixssl.errors import DataError, UnreadableImageError
 
 AFFINE = np.array([[2.0, 0, 0, -10], [0, 3.0, 0, 5], [0, 0, 4.0, 7], [0, 0, 0, 1]])
 SHAPE = (5, 6, 7)
@@ -110,3 +114,25 @@ def test_what_cannot_be_loaded_is_named_by_its_id_alone(tmp_path):
     with pytest.raises(DataError, match="The image abc cannot be used") as caught:
         LoadScan()(str(tmp_path / "doe_jane.nii"), image_id="abc")
     assert "doe_" not in str(caught.value)
+
+
+@pytest.mark.parametrize("problem", [zlib.error("doe_jane"), ValueError("doe_jane"), OSError(errno.EIO, "doe_jane")])
+def test_whatever_a_damaged_file_does_to_a_library_is_an_unreadable_image(monkeypatch, problem):
+    def fail(source):
+        raise problem
+
+    monkeypatch.setattr(load_scan, "read_one", fail)
+    with pytest.raises(UnreadableImageError, match=f"abc cannot be used .*{type(problem).__name__}") as caught:
+        LoadScan()("doe_jane.nii", image_id="abc")
+    assert caught.value.image_id == "abc"
+    assert "doe_" not in str(caught.value)
+
+
+@pytest.mark.parametrize("problem", [MemoryError(), OSError(errno.EMFILE, "too many")])
+def test_what_the_machine_is_to_blame_for_is_not_blamed_on_an_image(monkeypatch, problem):
+    def fail(source):
+        raise problem
+
+    monkeypatch.setattr(load_scan, "read_one", fail)
+    with pytest.raises(type(problem)):
+        LoadScan()("a.nii", image_id="abc")

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.data import CacheDataset, DataLoader, Dataset
+from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor
 from monai.transforms import Compose, MapTransform, RandGaussianNoised, Randomizable
 
 from monai_mixssl.data.lenient_cache import LenientCacheDataset
 from monai_mixssl.data.seeded_dataset import SeededDataset
+from monai_mixssl.data.stand_ins import finite
 from monai_mixssl.errors import DataError, UnreadableImageError
 
 ITEMS = 12
@@ -136,6 +137,22 @@ def test_where_nothing_can_stand_in_it_is_an_error_that_names_the_id(files):
         Path(one["image"]).unlink()
     with pytest.raises(DataError, match=r"image id4 cannot be read any more, nor can .*--resume True"):
         dataset_of(files)[4]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_one_value_that_is_not_finite_is_found_wherever_it_stands(bad, dtype):
+    item = {"id": "a", "slice": 3, "image": MetaTensor(torch.rand(1, 4, 4)), "more": [torch.rand(3).to(dtype)]}
+    assert finite(item)
+    item["more"][0][1] = bad
+    assert not finite(item)
+    assert not finite([{"image": MetaTensor(torch.tensor([bad, -bad]))}])
+
+
+def test_values_whose_sum_overflows_are_finite():
+    assert finite(torch.full((100,), 3e38))
+    assert finite(torch.full((100,), 6e4, dtype=torch.float16))
+    assert finite({"image": torch.full((2,), 2**62), "none": torch.zeros(0)})
 
 
 @pytest.mark.parametrize("problem", [OSError(errno.ENOSPC, "full"), ValueError("a bug"), DataError("a wrong key")])
