@@ -17,7 +17,7 @@ class BoundedFile(io.BufferedReader):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(io.FileIO(path))
+        super().__init__(open(path, "rb", 0))
         self._most = os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
