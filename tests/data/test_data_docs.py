@@ -14,7 +14,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "data.md"
 def test_the_examples_load_a_folder_and_crop_reproducibly(tmp_path):
     write_series(tmp_path / "Doe^John", blob((20, 40, 40)), PatientName="Doe^John")
     blocks = re.findall("```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    names = {"path": str(tmp_path / "Doe^John")}
+    names = {"path": str(tmp_path / "Doe^John"), "cache_dir": str(tmp_path / "cache")}
     for block in blocks:
         exec(block, names)
     image = names["load"]({"image": names["path"]})["image"]
@@ -25,3 +25,4 @@ def test_the_examples_load_a_folder_and_crop_reproducibly(tmp_path):
     first, again = names["dataset"][0]["image"], names["dataset"][0]["image"]
     assert first.shape == (1, 16, 16, 16)
     assert (first == again).all()
+    assert len(list((tmp_path / "cache").iterdir())) == 1
