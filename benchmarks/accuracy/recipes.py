@@ -51,7 +51,6 @@ STRONG = replace(AGREE, reconstruction_weight=10.0, transparency_weight=10.0)
 RECIPES: dict[str, Recipe] = {
     # the paper's method as far as its abstract tells
     "mixssl_plain": PLAIN,
-    "mixssl": replace(PLAIN, transparency_weight=100.0),
     # what the second search on validation images chose: the plain method, the transparency weighing more
     "mixssl": replace(PLAIN, transparency_weight=100.0),
     # matched intensities and renormalised blends: the default of the first release
