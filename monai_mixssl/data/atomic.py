@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,7 +64,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], what: str
     Raises:
         RunFolderError: the disk is full or the folder cannot be written; the old file is then untouched.
     """
-    temporary = path.with_name(f"{path.name}.{_writer()}{TEMPORARY}")
+    temporary = path.with_name(f"{path.name}.{threading.get_ident()}.{_machine()}-{os.getpid()}{TEMPORARY}")
     with disk_errors(what):
         try:
             with open(temporary, "wb") as file:
@@ -85,10 +86,6 @@ def is_leftover(path: Path) -> bool:
         return path.stat().st_mtime < time.time() - 86400
     except (OSError, ValueError):  # gone meanwhile, or named otherwise
         return False
-
-
-def _writer() -> str:
-    return f"{_machine()}-{os.getpid()}"
 
 
 def _machine() -> str:

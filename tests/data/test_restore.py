@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import sys
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from tiny_scans import blob, write_nifti, write_series
 
 from monai_mixssl.data import prepare
+from monai_mixssl.data.atomic import write_atomically
 from monai_mixssl.data.manifest import PreparedData
 from monai_mixssl.data.prepared_data import prepare_data
 from monai_mixssl.data.prepared_transforms import LoadPreparedd
@@ -80,6 +82,18 @@ def test_a_damaged_prepared_image_is_made_again_the_same(data, caplog, how, end)
         assert [file.read_bytes() for file in files] == before
         assert f"{image_id} was damaged and has been made again" in caplog.text
     assert "SENTINEL" not in caplog.text
+
+
+def test_threads_that_come_upon_the_same_damage_do_not_get_in_each_others_way(data):
+    load = LoadPreparedd("image", data.folder)
+    items = [item for item in data.train if item["image"] == data.train[0]["image"]][:8]
+    expected = [np.asarray(load(item)["image"]) for item in items]
+    with ThreadPool(8) as pool:
+        for _ in range(5):
+            spoil(data.folder / f"{items[0]['image']}.npy", "gone")
+            found = pool.map(lambda item: np.asarray(load(item)["image"]), items)
+            assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert not list(data.folder.glob("*.part"))
 
 
 @pytest.mark.parametrize("how", SPOILT[:5])
@@ -192,6 +206,24 @@ def test_two_processes_prepare_in_one_folder_without_damage(scans, tmp_path):
         np.testing.assert_array_equal(first, second)
     assert not list((tmp_path / "run").rglob("*.part"))
     assert not list((tmp_path / "run" / "private").glob("salt.*"))
+
+
+def test_what_a_killed_process_left_half_written_goes_and_what_is_being_written_stays(scans, data, tmp_path):
+    def die(file) -> None:
+        os._exit(9)
+
+    def go_on(file) -> None:
+        prepare_data(scans, tmp_path / "run", **QUIET)
+        assert [part.name[:4] for part in data.folder.glob("*.part")] == ["mine"]
+        file.write(b"whole")
+
+    child = multiprocessing.get_context("fork").Process(target=write_atomically, args=(data.folder / "dead", die, ""))
+    child.start()
+    child.join(60)
+    assert [part.name[:4] for part in data.folder.glob("*.part")] == ["dead"]
+    write_atomically(data.folder / "mine", go_on, "")
+    assert (data.folder / "mine").read_bytes() == b"whole"
+    assert not list(data.folder.glob("*.part"))
 
 
 def resident_bytes() -> int:
