@@ -17,7 +17,7 @@ class BoundedFile(io.BufferedReader):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(open(path, "rb", 0))
+        super().__init__(open(path, "rb", 0))  # noqa: SIM115 (closed with this)
         self._most = os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
