@@ -32,8 +32,9 @@ class Substitutions:
     """Write down each image that could not be read in training, before the step that its stand-in takes part in.
 
     One JSON object a line: ``split``, ``id`` (of the image that could not be read), ``reason``, ``replaced_by`` (id),
-    ``epoch``, ``iteration``, ``index`` and ``by`` (numbers of the two items; equal where only the random transforms were
-    drawn anew, since it was their choice that could not be read: ``id`` is its, or "" for one of another data set).
+    ``epoch``, ``iteration``, ``index`` and ``by`` (numbers of the two items). The numbers are equal where the item
+    stayed and only its random transforms were drawn anew, since it was their choice that could not be read: then ``id``
+    is its, or "" for one of another data set.
 
     At each place a file is tried for itself: one that can be read again is used again. Only what a killed run has
     trained on after its last checkpoint is not tried: a resumed run reads the lines and does the same at the same
