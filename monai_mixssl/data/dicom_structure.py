@@ -2,7 +2,8 @@
 """Goes through all elements of a DICOM file before GDCM does, which trusts what they say of their length.
 
 Where a length is damaged, or bytes that are no elements follow the pixels, GDCM takes up to 4 GB and fills them with
-zeros, for seconds, until it finds that the file is not as long, and refuses it.
+zeros, for seconds, until it finds that the file is not as long, and refuses it. It divides by the number of segments
+that run-length coded pixels state without asking whether it is 0.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ __all__ = ["Structure", "examine_structure"]
 SHORT = {str(vr).encode() for vr in EXPLICIT_VR_LENGTH_16}  # their length has two bytes
 LONG = {str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32}
 IMPLICIT = {b"1.2.840.10008.1.2", b"1.2.840.113619.5.2"}
-BIG_ENDIAN, DEFLATED = b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99"
+BIG_ENDIAN, DEFLATED, RLE = b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.5"
+RLE_HEAD, MOST_SEGMENTS = 64, 15  # bytes with which each frame begins: the number of segments, and where they begin
 SYNTAX, PIXELS = (0x0002, 0x0010), (0x7FE0, 0x0010)
 ITEM, ITEM_END, SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
 UNDEFINED = 0xFFFFFFFF
@@ -62,9 +64,11 @@ class _Elements:
 
     Attributes:
         pieces: of compressed pixels, up to now.
+        rle: these are run-length coded.
     """
 
     pieces = 0
+    rle = False
 
     def take(self, file: BinaryIO, order: str = "<") -> None:
         """Goes on in this file, and in this order of bytes."""
@@ -80,6 +84,7 @@ class _Elements:
         """Goes through everything."""
         self.take(file)
         place, syntax = self.meta(132 if self.read(128, 4) == b"DICM" else 0)
+        self.rle = syntax == RLE
         # of before 1993, where no syntax is stated: told by whether there is a type
         explicit = syntax not in IMPLICIT if syntax else self.read(place + 4, 2) in SHORT | LONG
         if syntax == DEFLATED:
@@ -158,16 +163,21 @@ class _Elements:
 
     def fragments(self, place: int, end: int, depth: int) -> int:
         """Goes through compressed pixels: a table, which may be empty, fragments, a mark that GDCM can do without."""
-        count = 0
+        count, odd = 0, False
         while place <= end - HEAD:
             head = self.read(place, HEAD)
             tag = self.tag(head)
             if tag == SEQUENCE_END:
-                return place + HEAD
+                place += HEAD
+                break
             if tag != ITEM:
                 raise _Odd
-            place = _fitting(place + HEAD, self.long(head, 4)[0], end)
+            value, place = place + HEAD, _fitting(place + HEAD, self.long(head, 4)[0], end)
+            if self.rle and count and not depth:
+                odd = odd or place - value < RLE_HEAD or not 1 <= self.long(self.read(value, 4))[0] <= MOST_SEGMENTS
             self.pieces, count = self.pieces if depth else count, count + 1  # there may be an icon of it, too
+        if odd:
+            raise _Odd
         return place
 
 
