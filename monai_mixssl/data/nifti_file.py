@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from monai_mixssl.data.voxel_type import smallest_type
 
 __all__ = ["NiftiHeader", "read_nifti", "read_nifti_header"]
 
+LARGEST_HEADER = 540  # of NIfTI-2
 GZIP_MOST = 1032  # times that deflate makes data smaller at most (zlib's technical notes)
 
 
@@ -34,8 +36,7 @@ class NiftiHeader:
         count = math.prod(shape[:3])  # volumes are read one by one: only the size of one matters for the memory
         if count > MAX_VOXELS:
             raise LeftOut("header claims an absurd size", f"{count} values")
-        stored = math.prod(shape) * image.get_data_dtype().itemsize
-        if os.path.getsize(path) * (GZIP_MOST if path.suffix.lower() == ".gz" else 1) < stored:
+        if _most_bytes(path) < math.prod(shape) * image.get_data_dtype().itemsize:
             raise LeftOut("truncated file")
         self.channels = 3 if image.get_data_dtype().names else 1
         self.volumes = shape[3] if len(shape) > 3 else 1
@@ -45,9 +46,37 @@ class NiftiHeader:
             raise LeftOut("affine that cannot be used")
 
 
+def _most_bytes(path: Path) -> int:
+    """The number of bytes that are in the file once it is unpacked, at most."""
+    return os.path.getsize(path) * (GZIP_MOST if path.suffix.lower() == ".gz" else 1)
+
+
+def _refuse_long_extensions(path: Path) -> None:
+    """Refuses what says that an extension of the header is longer than the file: nibabel takes memory for all of it."""
+    most = _most_bytes(path)
+    with nib.openers.ImageOpener(str(path)) as file:
+        head = file.read(LARGEST_HEADER + 4)
+        order = "<" if head[1:2] in (b"\1", b"\2") else ">"  # it begins with its size, 348 or 540
+        second = struct.unpack_from(f"{order}i", head)[0] == LARGEST_HEADER
+        size = LARGEST_HEADER if second else 348
+        if len(head) < size + 4 or not head[size]:
+            return
+        place = size + 4
+        (end,) = struct.unpack_from(f"{order}q", head, 168) if second else struct.unpack_from(f"{order}f", head, 108)
+        while place + 16 <= end:
+            file.seek(place)
+            (length,) = struct.unpack(f"{order}i", file.read(4))
+            if not 8 <= length <= most:
+                raise LeftOut("damaged NIfTI header", "length of an extension")
+            place += length
+
+
 def _load(path: Path) -> Any:
     try:
+        _refuse_long_extensions(path)
         return nib.load(path)
+    except LeftOut:
+        raise
     except Exception as error:  # nibabel raises many kinds on damaged files
         raise LeftOut("damaged NIfTI header", type(error).__name__) from None
 
