@@ -61,8 +61,8 @@ def evaluate(
     """Scores of an encoder.
 
     Returns:
-        Rows with ``labels``, ``protocol``, ``tap``, ``split``, ``metric``, ``value`` (mean over draws) and ``draws``;
-        and the predicted classes (draws, N) of every row's images by "protocol labels tap split", for the bootstrap.
+        Rows with ``labels``, ``protocol``, ``tap``, ``split``, ``metric``, and ``value`` (mean over draws); and
+        the predicted classes (draws, N) of every row's images by "protocol labels tap split", for the bootstrap.
     """
     rows, predicted = [], {}
     cells = []
@@ -90,7 +90,6 @@ def evaluate(
                         "split": split,
                         "metric": metric,
                         "value": round(float(np.mean(values)), 5),
-                        "draws": [round(value, 5) for value in values],
                     }
                 )
             predicted[f"{protocol} {amount} {tap} {split}"] = np.stack(

@@ -21,6 +21,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from labelled_sets import KNOWN, load_set
+from recipes import RECIPES
 
 from monai_mixssl.compare.statistics import Difference, paired_difference
 
@@ -44,13 +45,14 @@ class Results:
                 self.values[key][line["method"]][line["seed"]] = line["value"]
 
     def best_peer(self, key: Key, ours: str) -> str | None:
-        """The peer with the best mean on validation images; None where there is none."""
+        """The peer with the best mean on validation images, of those with all of our seeds; None without one."""
         found = self.values.get((*key[:4], "val"), {})
         means = {
             method: float(np.mean(list(values.values())))
             for method, values in found.items()
-            if method not in NOT_PEERS and not method.startswith("mixssl") and method != ours
-        }
+            if method not in NOT_PEERS and method not in RECIPES and method != ours
+            and set(values) >= set(found.get(ours, {}))
+        }  # fmt: skip
         return max(means, key=lambda method: means[method]) if means else None
 
 

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from bundle_runs import run
+from bundle_runs import BUNDLE, SMALL, run
 from safetensors import safe_open
 
 from monai_mixssl.data.phantoms import write_phantoms
@@ -28,3 +29,20 @@ def test_two_views_are_trained_validated_and_resumed_exactly(tmp_path):
             assert not any("projector" in key for key in file.keys())  # noqa: SIM118 (no mapping)
             weights.append({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
     assert all((weights[0][key] == weights[1][key]).all() for key in weights[0])
+
+
+def test_the_config_of_two_views_goes_on_top_of_the_bundles_own(command: Any, tmp_path):
+    scans = write_phantoms(tmp_path / "scans", patients=6, image_size=32, slices=5)
+    configs = "['configs/train.json','configs/two_views.json']"
+    keys = {**SMALL, "batch_size": 8, "max_epochs": 1, "dataset_dir": scans, "output_dir": tmp_path / "run"}
+    typed = (f"--{key}={value}" for key, value in keys.items())
+    ended = command("monai.bundle", "run", "pretrain", "--config_file", configs, *typed, cwd=BUNDLE)
+    assert ended.status == 0, ended.last_line
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["views"], config["match"], config["reconstruction_weight"]) == (2, None, 10.0)
+    (line,) = (
+        line
+        for line in map(json.loads, (tmp_path / "run" / "log.jsonl").read_text().splitlines())
+        if line["event"] == "validation"
+    )
+    assert line["val_agreement_loss"] > 0
