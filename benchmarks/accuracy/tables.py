@@ -118,11 +118,11 @@ def draw(results: Results, path: Path, sets: Sequence[str], protocol: str, tap: 
         order = sorted(found, key=lambda method: np.mean(list(found[method].values())))
         for row, method in enumerate(order):
             values = list(found[method].values())
-            colour = "tab:orange" if method.startswith("mixssl") else "tab:blue"
+            colour = "tab:orange" if method in RECIPES else "tab:blue"
             axis.plot(values, [row] * len(values), "o", color=colour, alpha=0.4, markersize=4)
             axis.plot(np.mean(values), row, "|", color=colour, markersize=16, markeredgewidth=2)
         axis.set_yticks(range(len(order)), order)
-        axis.set_title(f"{name}: {protocol}, {amount} labels a class")
+        axis.set_title(f"{name}: {protocol}, {amount} a class", fontsize=10)
         axis.set_xlabel("top-1 accuracy, test")
         axis.grid(axis="x", alpha=0.3)
     figure.tight_layout()
