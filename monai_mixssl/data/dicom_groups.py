@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells apart the volumes of one DICOM series: orientations, kinds of image, echoes, b-values, time points.
+"""Tells apart the volumes of one DICOM series: orientations, pixel sizes, kinds of image, echoes, b-values, times.
 
 Nothing here depends on what the files are called or on the order in which they come; file keys decide only between
 files that say the same of themselves in everything that is looked at.
@@ -22,6 +22,7 @@ __all__ = ["Slice", "Stack", "stacks_of_series"]
 SAME_POSITION = 1e-2  # millimetres
 SAME_DIRECTION = 1e-2  # difference of direction cosines: about half a degree
 SAME_PLACE = 1  # decimals of millimetres, within the plane
+SAME_SPACING = 0.01  # share by which pixel spacings may differ: some scanners round those of single slices
 
 Numbers = tuple[float, ...]
 
@@ -51,14 +52,19 @@ class Stack(NamedTuple):
 def stacks_of_series(slices: Sequence[Slice]) -> list[Stack]:
     """Splits what is equal in study, series and size into volumes, in an order that depends on their content alone.
 
-    Where a position occurs once, nothing but the orientation tells volumes apart. Where it occurs more than once, the
-    first of these does that differs there: kind of image, echo, b-value and its direction, time point, acquisition,
-    time after the trigger, time, rescale, place within the plane, any other dimension of an enhanced file. A
-    distinction that most positions know only one side of (each slice has a time of its own) is not used. What is left
+    Where a position occurs once, nothing but orientation and pixel spacing tell volumes apart. Where it occurs more
+    than once, the first of these does that differs there: kind of image, echo, b-value and its direction, time point,
+    acquisition, time after the trigger, time, rescale, place within the plane, any other dimension of an enhanced file.
+    A distinction that most positions know only one side of (each slice has a time of its own) is not used. What is left
     goes by time, then by instance number: the k-th image of each position to the k-th volume.
     """
     groups = _by_orientation(slices)
-    return [stack for orientation in sorted(groups) for stack in _stacks(orientation, groups[orientation])]
+    return [
+        stack
+        for orientation in sorted(groups)
+        for alike in _by_spacing(groups[orientation])
+        for stack in _stacks(orientation, alike)
+    ]
 
 
 def _by_orientation(slices: Sequence[Slice]) -> dict[Numbers, list[Slice]]:
@@ -75,6 +81,17 @@ def _by_orientation(slices: Sequence[Slice]) -> dict[Numbers, list[Slice]]:
     for one in slices:
         groups[nearest[one.frame.orientation]].append(one)
     return groups
+
+
+def _by_spacing(slices: list[Slice]) -> list[list[Slice]]:
+    groups: list[tuple[Numbers, list[Slice]]] = []
+    for one in sorted(slices, key=lambda one: one.frame.pixel_spacing or ()):
+        spacing = one.frame.pixel_spacing or ()
+        known = groups[-1][0] if groups else None
+        if known is None or len(known) != len(spacing) or not np.allclose(known, spacing, rtol=SAME_SPACING, atol=0):
+            groups.append((spacing, []))
+        groups[-1][1].append(one)
+    return [group for _, group in groups]
 
 
 def _stacks(orientation: Numbers, slices: list[Slice]) -> Iterator[Stack]:

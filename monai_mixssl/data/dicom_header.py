@@ -51,6 +51,9 @@ NATIVE = {"", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
 MOST_PER_BYTE, FEW = 1032, 2**25
 FRAGMENT = 8  # bytes of a fragment of compressed pixels, at least
 
+SMALLEST = 1e-4  # millimetres between pixels: no scanner that this package is for has smaller ones
+UNIT = 0.05  # direction cosines of a plane may be off by so much from unit length and from a right angle
+
 Numbers = tuple[float, ...]
 
 
@@ -170,6 +173,8 @@ def _header(path: str | Path, dataset: DicomTags) -> DicomHeader:
             mosaic = read_mosaic(pydicom.dcmread(opened, force=True, stop_before_pixels=True))
         frames = tuple(replace(common, position=position) for position in mosaic.positions)
         rows, columns, tiles, notes = mosaic.rows, mosaic.columns, mosaic.tiles, mosaic.notes
+    if dataset.get("ImageOrientationPatient") and common.orientation is None:
+        notes += ("orientation that makes no sense, not used",)
     kind = str(dataset.get("PhotometricInterpretation") or "")
     if kind == "MONOCHROME1":
         notes += ("MONOCHROME1, inverted",)
@@ -251,5 +256,10 @@ def _numbers(item: Dataset | DicomTags, keyword: str, length: int) -> Numbers | 
     values = [float(number) for number in (value if length > 1 else [value])]
     usable = len(values) == length and all(abs(number) < 1e7 for number in values)  # False for NaN too
     if usable and keyword.endswith("Spacing"):
-        usable = min(values) > 0
+        usable = min(values) > SMALLEST
+    if usable and keyword == "ImageOrientationPatient":
+        across, down = values[:3], values[3:]
+        lengths = [sum(one * one for one in side) for side in (across, down)]
+        right = sum(a * b for a, b in zip(across, down, strict=True))
+        usable = all(abs(length - 1) < 2 * UNIT for length in lengths) and abs(right) < UNIT
     return tuple(values) if usable else None

@@ -93,6 +93,9 @@ def rescale_notes(dataset: Any, modality: str, in_groups: bool = False) -> tuple
         notes.append(f"no rescale {missing[0]}, taken as {1 if missing == ['slope'] else 0}")
     if not missing and _number(slope) == 0:
         notes.append("rescale slope of 0, taken as 1")
+    for name, value, instead in (("slope", slope, 1), ("intercept", intercept, 0)):
+        if value is not None and value != "" and _number(value) is None:
+            notes.append(f"rescale {name} that is no number, taken as {instead}")
     return tuple(notes)
 
 

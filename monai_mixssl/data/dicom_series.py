@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from monai_mixssl.data.slice_stack import irregularities
 __all__ = ["DicomVolume", "group_volumes"]
 
 BY_ORDER = "several slices at one position, told apart by their order alone"
+BY_FOLDER = "no series UID, grouped by folder"
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,12 @@ def group_volumes(headers: Iterable[tuple[str, str, DicomHeader]]) -> list[Dicom
         for number, frame in enumerate(header.frames):
             part = Part(path, number, *correction(frame.rescale, header.decoder_rescale), header.tiles)
             piece = Slice(key, part, header, frame)
-            if frame.orientation is None or frame.position is None or not header.series:
+            if frame.orientation is None or frame.position is None:
                 loose.append(piece)
             else:
-                groups[header.study, header.series, header.rows, header.columns, header.channels].append(piece)
+                series = header.series or os.path.dirname(key)
+                size = (header.rows, header.columns, header.channels)
+                groups[header.patient, header.study, bool(header.series), series, *size].append(piece)
         if loose:
             volumes.append(_without_geometry(loose))
     for slices in groups.values():
@@ -78,6 +82,8 @@ def _with_geometry(found: Stack, occurrence: int) -> DicomVolume:
     notes = _common_notes(stack)
     if found.by_order:
         notes.append(BY_ORDER)
+    if not stack[0].header.series and len(stack) > 1:
+        notes.append(BY_FOLDER)
     if first.pixel_spacing is None:
         notes.append("no pixel spacing, taken as 1 mm")
     between_rows, between_columns = first.pixel_spacing or (1.0, 1.0)

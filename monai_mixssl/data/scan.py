@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from monai_mixssl.data.dicom_copies import without_copies
 from monai_mixssl.data.dicom_header import DicomHeader
 from monai_mixssl.data.dicom_rules import check_keep
 from monai_mixssl.data.dicom_series import DicomVolume, group_volumes
@@ -118,7 +119,6 @@ def _assemble(found: Found, headers: Mapping[str, FileHeader], salt: bytes) -> S
         leave_out(key, path, reason)
     dicom: list[tuple[str, str, DicomHeader]] = []
     images: list[tuple[str, ScanImage]] = []
-    first_of: set[str] = set()  # SOP instances
     identifying: Counter[str] = Counter()
     used = _voxel_files(found.files, headers)
     for file in found.files:
@@ -132,11 +132,10 @@ def _assemble(found: Found, headers: Mapping[str, FileHeader], salt: bytes) -> S
             result.dicom_files += 1
             result.with_private_tags += header.private_tags > 0
             identifying.update(header.identifying)
-            if header.sop_instance and header.sop_instance in first_of:
-                leave_out(file.key, file.path, "duplicate of another DICOM file")
-            else:
-                first_of.add(header.sop_instance)
-                dicom.append((file.key, file.path, header))
+            dicom.append((file.key, file.path, header))
+    dicom, copies = without_copies(dicom)
+    for key, path in copies:
+        leave_out(key, path, "duplicate of another DICOM file")
     for volume in group_volumes(dicom):
         images.append((min(volume.keys), _image_of_volume(volume, salt)))
     result.images = [image for _, image in sorted(images, key=lambda pair: pair[0])]

@@ -12,17 +12,30 @@ from monai_mixssl.data.dicom_header import MAX_VOXELS
 from monai_mixssl.data.records import LeftOut
 from monai_mixssl.data.voxel_type import smallest_type
 
-__all__ = ["GEOMETRIES", "IRREGULAR", "MISSING", "TILTED", "UNEVEN", "irregularities", "settle_geometry", "straighten"]
+__all__ = [
+    "GEOMETRIES",
+    "IRREGULAR",
+    "MISSING",
+    "SHIFTED",
+    "TILTED",
+    "UNEVEN",
+    "irregularities",
+    "settle_geometry",
+    "straighten",
+]
 
 GEOMETRIES = ("accept", "resample", "refuse")
 MISSING, UNEVEN, TILTED = "missing slices", "uneven slice spacing", "tilted gantry"
+SHIFTED = "slices shifted within their plane"
 IRREGULAR = {  # and what is done about it
     MISSING: {"accept": "taken as even", "resample": "interpolated"},
     UNEVEN: {"accept": "taken as even", "resample": "resampled to a straight grid"},
+    SHIFTED: {"accept": "taken as straight", "resample": "resampled to a straight grid"},
     TILTED: {"accept": "kept as a sheared affine", "resample": "resampled to a straight grid"},
 }
 
 SHARE = 0.05  # a slice distance may differ from the usual one by this share
+SHIFT = 0.1  # millimetres: positions are often rounded
 TILT = 1e-2  # sine of the angle between the stack and the slices' normal
 WHOLE = 0.1  # a distance this close to twice, three times … the usual one is a gap
 THICKER = 1.25  # slices that are thicker by this factor lie further apart on purpose
@@ -40,8 +53,9 @@ def irregularities(
         thickness: of each slice in millimetres, None where unknown.
 
     Returns:
-        Some of `MISSING`, `UNEVEN` and `TILTED`. Slices are missing where a distance is a multiple of the usual one,
-        and the slices there are no thicker than the others.
+        Some of `MISSING`, `UNEVEN`, `SHIFTED` and `TILTED`. Slices are missing where a distance is a multiple of the
+        usual one, and the slices there are no thicker than the others. They are shifted where their first pixels do not
+        lie on the line from the first to the last.
     """
     steps = np.diff(np.asarray(positions, dtype=float), axis=0)
     distances = steps @ normal
@@ -55,6 +69,9 @@ def irregularities(
     if len(rest := distances[~gaps]) and np.ptp(rest) > SHARE * usual:
         found.append(UNEVEN)
     across = steps - distances[:, None] * normal
+    heights, drift = np.cumsum(distances), np.cumsum(across, axis=0)
+    if np.linalg.norm(drift - drift[-1] * (heights / heights[-1])[:, None], axis=1).max() > max(SHIFT, SHARE * usual):
+        found.append(SHIFTED)
     if np.linalg.norm(across.sum(axis=0)) > TILT * distances.sum():
         found.append(TILTED)
     return tuple(found)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DICOM that careless software has rewritten: shared UIDs, missing UIDs, headers that contradict each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+from tiny_scans import blob, write_dicom
+
+from monai_mixssl.data.read import read_image
+from monai_mixssl.data.records import LeftOut
+from monai_mixssl.data.scan import scan
+
+PLACES = 8
+VOLUME = blob((12, 10, PLACES))
+
+
+def look(folder):
+    return scan(folder, salt=b"0" * 32, progress=False)
+
+
+def write(folder, tags_of, places=range(PLACES)):
+    """Axial slices, 2 mm apart, of one series; ``tags_of`` a place is what is wrong with it."""
+    for place in places:
+        tags = {
+            "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1], "InstanceNumber": place + 1,
+            "ImagePositionPatient": [0, 0, 2.0 * place], "SOPInstanceUID": f"1.2.9.{place + 1}",
+        }  # fmt: skip
+        write_dicom(folder / f"{place:03d}", VOLUME[..., place], **{**tags, **tags_of(place)})
+    return folder
+
+
+def test_slices_that_share_one_sop_instance_uid_are_all_kept(tmp_path):
+    found = look(write(tmp_path, lambda place: {"SOPInstanceUID": "1.2.3"}))
+    (image,) = found.images
+    assert image.shape[2] == PLACES
+    assert any("SOP instance UID" in note for note in image.notes)
+    assert found.excluded == []
+
+
+def test_pictures_that_share_one_sop_instance_uid_have_ids_of_their_own(tmp_path):
+    write(tmp_path, lambda place: {"SOPInstanceUID": "1.2.3", "ImagePositionPatient": None})
+    ids = {image.id for image in look(tmp_path).images}
+    assert len(ids) == PLACES
+
+
+def test_a_true_copy_is_still_left_out(tmp_path):
+    write(tmp_path, lambda place: {})
+    (tmp_path / "copy").write_bytes((tmp_path / "003").read_bytes())
+    found = look(tmp_path)
+    assert [one.reason for one in found.excluded] == ["duplicate of another DICOM file"]
+    assert found.images[0].notes == look(write(tmp_path / "alone", lambda place: {})).images[0].notes
+
+
+def test_slices_with_other_pixel_sizes_are_a_volume_of_their_own(tmp_path):
+    images = look(write(tmp_path, lambda place: {"PixelSpacing": [2, 2] if place < 3 else [1, 1]})).images
+    assert sorted((image.shape[2], image.spacing[0]) for image in images) == [(3, 2.0), (5, 1.0)]
+
+
+def test_pixel_sizes_that_are_rounded_do_not_tear_a_volume_apart(tmp_path):
+    images = look(write(tmp_path, lambda place: {"PixelSpacing": [0.390625 if place % 2 else 0.391] * 2})).images
+    assert [image.shape[2] for image in images] == [PLACES]
+
+
+def test_two_patients_in_one_series_are_two_volumes_of_two_patients(tmp_path):
+    images = look(write(tmp_path, lambda place: {"PatientID": "A" if place < 4 else "B"})).images
+    assert [image.shape[2] for image in images] == [4, 4]
+    assert len({image.patient for image in images}) == 2
+
+
+def test_slices_that_jump_within_their_plane_are_noted_refused_and_put_straight(tmp_path):
+    write(tmp_path, lambda place: {"ImagePositionPatient": [3.0 * (place % 2), 0, 2.0 * place]}, range(PLACES - 1))
+    (image,) = look(tmp_path).images
+    assert image.notes == ("slices shifted within their plane",)
+    assert read_image(image, "accept").array.shape == (1, 10, 12, PLACES - 1)
+    with pytest.raises(LeftOut, match="slices shifted within their plane"):
+        read_image(image, "refuse")
+    straight = read_image(image, "resample").array[0]
+    # every second slice lies three columns further along
+    np.testing.assert_array_equal(straight[:10, :, 2], VOLUME[..., 2].T)
+    np.testing.assert_array_equal(straight[3:13, :, 3], VOLUME[..., 3].T)
+
+
+def test_without_a_series_uid_a_folder_is_a_series(tmp_path):
+    write(tmp_path / "one", lambda place: {"SeriesInstanceUID": None})
+    write(tmp_path / "two", lambda place: {"SeriesInstanceUID": None, "SOPInstanceUID": f"1.2.8.{place}"})
+    images = look(tmp_path).images
+    assert [image.shape[2] for image in images] == [PLACES, PLACES]
+    assert all(image.notes == ("no series UID, grouped by folder",) for image in images)
+    assert all(image.affine is not None for image in images)
+
+
+@pytest.mark.parametrize(("name", "taken"), [("RescaleSlope", 1), ("RescaleIntercept", 0)])
+def test_a_rescale_that_is_no_number_is_noted(tmp_path, name, taken):
+    write(tmp_path, lambda place: {"RescaleSlope": 1, "RescaleIntercept": 0})
+    for path in tmp_path.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset[name].value = "7.7777"
+        dataset.save_as(path)
+        path.write_bytes(path.read_bytes().replace(b"7.7777", b"nan   "))
+    (image,) = look(tmp_path).images
+    assert f"rescale {name.removeprefix('Rescale').lower()} that is no number, taken as {taken}" in image.notes
+
+
+@pytest.mark.parametrize("orientation", [[0.0] * 6, [1, 0, 0, 1, 0, 0], [3, 0, 0, 0, 3, 0]])
+def test_an_orientation_that_is_none_is_not_used_and_noted(tmp_path, orientation):
+    images = look(write(tmp_path, lambda place: {"ImageOrientationPatient": orientation})).images
+    assert len(images) == PLACES
+    assert all(image.affine is None for image in images)
+    assert all("orientation that makes no sense, not used" in image.notes for image in images)
