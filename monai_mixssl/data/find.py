@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from monai_mixssl.data.output_folder import EARLIER_RUN, OUTPUT_MARKS, is_output_folder
 from monai_mixssl.data.pause_gc import pause_gc
 from monai_mixssl.errors import DataError
 
@@ -92,6 +93,8 @@ def find_files(dataset_dir: DatasetDir, skip: Collection[Path] = ()) -> Found:
     """Walks every folder of `dataset_dir` once and lists the files in an order that the file system does not decide.
 
     Links are followed, after all else, so that a file is used where it lies; what a link leads to is not taken twice.
+    Output folders of this package are not entered: a file in one is taken where `dataset_dir` names the file itself, or
+    a folder below the output folder.
 
     Args:
         dataset_dir: see `data_roots`; a `.json` file is read as a MONAI datalist.
@@ -159,6 +162,9 @@ class _Walk:
                 entries = sorted(opened, key=lambda entry: entry.name)
         except OSError as error:
             self._problem(key, path, error)
+            return
+        if any(entry.name in OUTPUT_MARKS for entry in entries) and is_output_folder(path):
+            self.found.problems.append((key, path, EARLIER_RUN))
             return
         for entry in entries:
             name = f"{key}/{entry.name}"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from monai_mixssl.data.output_folder import OUTPUT_MARKS, is_output_folder
 from monai_mixssl.errors import ConfigError, DataError
 from monai_mixssl.sources._pictures import fit_picture, open_picture
 from monai_mixssl.sources.base import Source
@@ -32,7 +33,8 @@ class FolderImages(Source):
     cannot be read are left out, and counted in one warning.
 
     Args:
-        folder: the folder. Links are followed; names that begin with a dot are passed over.
+        folder: the folder. Links are followed; names that begin with a dot are passed over, and so are output
+            folders of this package.
 
     Raises:
         ConfigError: there is no such folder.
@@ -100,6 +102,10 @@ def _find_pictures(root: Path) -> list[str]:
             below.clear()
             continue
         seen.add(real)
+        # examples of a run are no second domain, and a run that began in here meanwhile must not change the draws
+        if not OUTPUT_MARKS.isdisjoint((*below, *files)) and is_output_folder(folder):
+            below.clear()
+            continue
         below[:] = sorted(name for name in below if not name.startswith("."))
         found += [
             os.path.join(folder, name)

@@ -21,6 +21,7 @@ from named_scans import LEFT_OUT, SENTINELS, leaks, write_named_scans
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from monai_mixssl.data.output_folder import is_output_folder
 from monai_mixssl.data.phantoms import write_phantoms
 from monai_mixssl.handlers import latest_iteration, read_log
 from monai_mixssl.networks import MixSSLNet, load_encoder
@@ -93,6 +94,11 @@ def test_the_folder_holds_what_the_docs_list_and_nothing_else(done):
     assert pictures == epochs | {name for name in listed if name.endswith(".png")}
     private = {path.name for path in (done.folder / "private").iterdir()}
     assert private == {"config.json", "files.csv", "index.json", "prepared", "salt", "scan"}
+
+
+def test_the_folder_is_recognised_as_no_data_for_another_run(done):
+    assert is_output_folder(done.folder)
+    assert not is_output_folder(done.scans)
 
 
 def test_private_is_for_its_owner_only(done):

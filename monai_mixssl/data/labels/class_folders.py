@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from monai_mixssl.data.labels.table import CLASSIFICATION, LabelRow, LabelTable, class_order, split_name
+from monai_mixssl.data.output_folder import is_output_folder
 from monai_mixssl.errors import DataError
 
 __all__ = ["read_class_folders"]
@@ -14,7 +15,8 @@ __all__ = ["read_class_folders"]
 def read_class_folders(root: Path, *, evaluate: bool = False) -> LabelTable:
     """Reads `<root>/<class>/…`, or `<root>/<split>/<class>/…` where all folders are named train, val or test.
 
-    What lies below a class's folder bears its label, however deep. Hidden folders are not looked at, nor `__MACOSX`.
+    What lies below a class's folder bears its label, however deep. Hidden folders are not looked at, nor `__MACOSX`,
+    nor the output folder of an earlier run.
 
     Args:
         root: the folder.
@@ -50,7 +52,8 @@ def read_class_folders(root: Path, *, evaluate: bool = False) -> LabelTable:
 
 def _folders(root: Path) -> list[Path]:
     # __MACOSX is what archives made on a Mac leave
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != "__MACOSX")
+    there = (p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != "__MACOSX")
+    return sorted(p for p in there if not is_output_folder(p))
 
 
 def _split(name: str) -> str:
