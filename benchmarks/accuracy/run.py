@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=28, help="pixels along a side")
     parser.add_argument("--images", type=int, default=Budget.images, help="images through the encoder")
+    parser.add_argument("--batch_size", type=int, default=Budget.batch_size, help="targets a step")
     parser.add_argument("--backbone", default=Budget.backbone)
     parser.add_argument("--learning_rate", type=float, help="for all methods; default: the searched ones")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -73,7 +74,7 @@ def main() -> None:
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     cells = [Cell(name, method, seed) for seed in seeds for name in sets for method in methods]
     effort = SEARCH if arguments.search else Effort(finetune_steps=arguments.finetune_steps)
-    budget = Budget(images=arguments.images, backbone=arguments.backbone, precision=arguments.precision)
+    budget = Budget(arguments.images, arguments.batch_size, backbone=arguments.backbone, precision=arguments.precision)
     commit = git_commit()
     for number, cell in enumerate(cells):
         if number % parts != part:
