@@ -51,7 +51,8 @@ class PrecisionTrainer(SupervisedTrainer):
         kwargs: further arguments of ``SupervisedTrainer``.
 
     Raises:
-        TrainingError: while running, where the loss is not finite; the message names epoch, iteration and sample ids.
+        TrainingError: while running, where the loss or the gradient is not finite; the message names epoch, iteration and
+            sample ids.
     """
 
     default_prepare_batch: ClassVar[type[PrepareBatch]] = PrepareLabelledBatch
@@ -91,6 +92,7 @@ class PrecisionTrainer(SupervisedTrainer):
             **kwargs,
         )
         self.state.optimizer_stepped = False
+        self._stepped_on: list[str] = []  # images whose gradients the next step takes
 
     def run(self) -> None:  # type: ignore[override]  # as MONAI does: no arguments
         """Train until ``max_epochs``, from wherever the state stands."""
@@ -128,7 +130,9 @@ class PrecisionTrainer(SupervisedTrainer):
         begins, ends, group = self._accumulation()
         engine.network.train()
         if begins:
+            self._stepped_on.clear()
             engine.optimizer.zero_grad(set_to_none=engine.optim_set_to_none)
+        self._stepped_on += _image_ids(batchdata)
 
         with _local_gradients(engine.network, enabled=not ends):
             with autocast(engine.state.device, self.precision):
@@ -138,7 +142,7 @@ class PrecisionTrainer(SupervisedTrainer):
             loss = losses[Keys.LOSS]
             engine.state.output.update({name: value.detach() for name, value in losses.items()})
             engine.fire_event(IterationEvents.LOSS_COMPLETED)
-            self._refuse_non_finite(engine, batchdata)
+            self._refuse_non_finite(engine, _image_ids(batchdata))
             scaled = loss / group
             (scaled if self.scaler is None else self.scaler.scale(scaled)).backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
@@ -158,8 +162,10 @@ class PrecisionTrainer(SupervisedTrainer):
         if self.scaler is None:
             if not torch.isfinite(norm):  # a step would make the weights, and the next checkpoint, useless
                 raise TrainingError(
-                    f"the gradient is not finite in epoch {engine.state.epoch}, iteration {engine.state.iteration}; "
-                    "the last checkpoint is kept: lower learning_rate, or use amp none."
+                    f"the gradient is not finite in epoch {engine.state.epoch}, iteration {engine.state.iteration} "
+                    f"({_parts(engine)}; images {', '.join(dict.fromkeys(self._stepped_on))}); the last checkpoint is kept: "
+                    "lower learning_rate, use amp none, or leave these images out (private/files.csv says which files "
+                    "they are)."
                 )
             engine.optimizer.step()
         else:
@@ -167,18 +173,26 @@ class PrecisionTrainer(SupervisedTrainer):
             self.scaler.update()
 
     @staticmethod
-    def _refuse_non_finite(engine: Any, batchdata: dict[str, Any]) -> None:
+    def _refuse_non_finite(engine: Any, images: Sequence[str]) -> None:
         if torch.isfinite(engine.state.output[Keys.LOSS]):
             return
-        parts = {k: float(v) for k, v in engine.state.output.items() if isinstance(v, torch.Tensor) and v.ndim == 0}
-        ids = batchdata.get("id", "unknown") if isinstance(batchdata, dict) else "unknown"
-        named = ids if isinstance(ids, str) else ", ".join(dict.fromkeys(str(i) for i in ids))
         raise TrainingError(
             f"the loss is not finite in epoch {engine.state.epoch}, iteration {engine.state.iteration} "
-            f"({', '.join(f'{k} {v:.3g}' for k, v in parts.items())}; images {named}); the last checkpoint is kept: "
+            f"({_parts(engine)}; images {', '.join(dict.fromkeys(images))}); the last checkpoint is kept: "
             "lower learning_rate, set max_grad_norm, or leave these images out (private/files.csv says which files "
             "they are)."
         )
+
+
+def _image_ids(batchdata: Any) -> list[str]:
+    ids = batchdata.get("id", "unknown") if isinstance(batchdata, dict) else "unknown"
+    return [ids] if isinstance(ids, str) else [str(one) for one in ids]
+
+
+def _parts(engine: Any) -> str:
+    """The parts of the loss, as a message names them."""
+    parts = {k: float(v) for k, v in engine.state.output.items() if isinstance(v, torch.Tensor) and v.ndim == 0}
+    return ", ".join(f"{name} {value:.3g}" for name, value in parts.items())
 
 
 def named_losses(losses: torch.Tensor | dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -48,6 +48,12 @@ _DISK_FULL_IN_TEXT = re.compile(
     r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
     r"|PytorchStreamWriter failed|inline_container\.cc:\d+\] \. unexpected pos"
 )
+# Allocators that raise no error of their own type: torch's on the CPU, CUDA's driver and libraries, the system's; and a
+# worker's, whose type torch cannot always build again.
+_OUT_OF_MEMORY_IN_TEXT = re.compile(
+    r"DefaultCPUAllocator: (?:can't allocate|not enough) memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED"
+    r"|Cannot allocate memory|Caught \w*MemoryError in "
+)
 
 
 def install() -> None:
@@ -67,7 +73,7 @@ def sentence_for(error: BaseException) -> str | None:
     for link in chain:
         if isinstance(link, KeyboardInterrupt):
             return _INTERRUPTED
-        if isinstance(link, torch.OutOfMemoryError | MemoryError):
+        if isinstance(link, torch.OutOfMemoryError | MemoryError) or _OUT_OF_MEMORY_IN_TEXT.search(str(link)):
             return _OUT_OF_MEMORY
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
             return _DISK_FULL

@@ -82,6 +82,23 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_images():
         trainer(network(), items(3), lambda pred, label: pred.sum() * float("nan")).run()
 
 
+@pytest.mark.parametrize(
+    ("accumulated", "iteration", "named"), [(1, 1, "i0, i1, i2"), (2, 2, "i0, i1, i2, i3, i4, i5")]
+)
+def test_a_gradient_that_is_not_finite_stops_and_names_the_images_of_the_step(accumulated, iteration, named):
+    net = network()
+    before = copy.deepcopy(net.state_dict())
+
+    def loss(pred, label):  # 0, with a gradient of infinity times 0
+        return (pred - pred.detach()).abs().sqrt().sum()
+
+    where = rf"gradient is not finite in epoch 1, iteration {iteration} \(loss 0; images {named}\); the last .* is kept"
+    with pytest.raises(TrainingError, match=where):
+        trainer(net, items(6), loss, accumulation_steps=accumulated).run()
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 def test_the_evaluators_loss_is_the_mean_over_images_whatever_the_batches():
     net, data = network(), items(5)
     losses = []

@@ -107,6 +107,32 @@ def test_too_little_memory_is_explained(error: BaseException) -> None:
     assert sentence_for(error) == OUT_OF_MEMORY
 
 
+@pytest.mark.skipif(os.name == "nt", reason="another allocator")
+def test_torch_refused_memory_on_the_cpu_is_explained() -> None:
+    error = raised("torch.empty(2**47)")  # more than any machine can address
+    assert type(error) is RuntimeError
+    assert sentence_for(error) == OUT_OF_MEMORY
+    assert sentence_for(raised("raise RuntimeError('Failed to evaluate') from error", error=error)) == OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(
+    "error",
+    [  # as torch 2.13 words them; the second on Windows
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tr"
+        ),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: not enough memory: you tried to al"
+        ),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("Caught _ArrayMemoryError in DataLoader worker process 0.\nOriginal Traceback (most recent call"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+    ],
+)
+def test_allocators_without_an_error_of_their_own_type_are_recognised(error: BaseException) -> None:
+    assert sentence_for(error) == OUT_OF_MEMORY
+
+
 def test_anything_else_has_no_sentence() -> None:
     assert sentence_for(FileNotFoundError(errno.ENOENT, "No such file", "/home/jane.doe/run")) is None
 
