@@ -69,32 +69,26 @@ RECIPES: dict[str, Recipe] = {
     "plain_agree": replace(
         PLAIN, transparency_map_cells=4, jitter=0.4, agreement_weight=0.03, views=2, transparency=(0.2, 1.0)
     ),
-    "agree": AGREE,
-    # what is left when one part goes
-    "agree_no_objectives": replace(AGREE, reconstruction_weight=0.0, transparency_weight=0.0),
-    "agree_no_blend": replace(AGREE, transparency=(1.0, 1.0), reconstruction_weight=0.0, transparency_weight=0.0),
-    "agree_no_reconstruction": replace(AGREE, reconstruction_weight=0.0),
-    "agree_no_transparency": replace(AGREE, transparency_weight=0.0),
-    "agree_no_jitter": replace(AGREE, jitter=0.0),
-    "agree_no_map": replace(AGREE, transparency_map_cells=0),
-    "agree_matched": replace(AGREE, match="mean_std", renormalize=True),
-    # variations
-    "agree_photographs": replace(AGREE, source="photographs"),
-    "agree_noise": replace(AGREE, source="noise"),
-    "agree_fractal": replace(AGREE, source="fractal"),
-    "agree_same_domain": replace(AGREE, source="same_domain"),
-    "agree_wide": replace(AGREE, transparency=(0.2, 1.0)),
-    "agree_mild": replace(AGREE, transparency=(0.7, 1.0)),
-    "agree_vicreg": replace(AGREE, agreement="vicreg"),
-    "agree_vicreg_no_objectives": replace(
-        AGREE, agreement="vicreg", reconstruction_weight=0.0, transparency_weight=0.0
+    # controls: the second domain of the plain method
+    "plain_photographs": replace(PLAIN, source="photographs"),
+    "plain_noise": replace(PLAIN, source="noise"),
+    "plain_fractal": replace(PLAIN, source="fractal"),
+    "plain_same_domain": replace(PLAIN, source="same_domain"),
+    # what is left of the best one when a part goes
+    "mixssl_no_objectives": replace(STRONG, reconstruction_weight=0.0, transparency_weight=0.0),
+    "mixssl_no_blend": replace(
+        STRONG, transparency=(1.0, 1.0), transparency_map_cells=0, reconstruction_weight=0.0, transparency_weight=0.0
     ),
-    "agree_vicreg_strong": replace(AGREE, agreement="vicreg", reconstruction_weight=10.0, transparency_weight=10.0),
-    "agree_one_blended": replace(AGREE, blended_views=1),
+    "mixssl_no_reconstruction": replace(STRONG, reconstruction_weight=0.0),
+    "mixssl_no_transparency": replace(STRONG, transparency_weight=0.0),
+    "mixssl_no_jitter": replace(STRONG, jitter=0.0),
+    "mixssl_no_map": replace(STRONG, transparency_map_cells=0),
+    "mixssl_same_domain": replace(STRONG, source="same_domain"),
+    # the first search
+    "agree": AGREE,
+    "agree_no_objectives": replace(AGREE, reconstruction_weight=0.0, transparency_weight=0.0),
     "agree_strong30": replace(AGREE, reconstruction_weight=30.0, transparency_weight=30.0),
     "agree_strong_matched": replace(STRONG, match="mean_std", renormalize=True),
-    "agree_t01": replace(AGREE, temperature=0.1),
-    "teacher": replace(AGREE, agreement="teacher", reconstruction_weight=3.0, transparency_weight=3.0),
-    "teacher_strong": replace(AGREE, agreement="teacher", reconstruction_weight=10.0, transparency_weight=10.0),
-    "teacher_no_objectives": replace(AGREE, agreement="teacher", reconstruction_weight=0.0, transparency_weight=0.0),
+    "agree_vicreg_strong": replace(STRONG, agreement="vicreg"),
+    "teacher_strong": replace(STRONG, agreement="teacher"),
 }

@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="folder for predicted classes, which the bootstrap needs")
     parser.add_argument("--results", type=Path, required=True, help="JSON lines; lines are added")
     parser.add_argument("--finetune_steps", type=int, default=Effort.finetune_steps)
+    parser.add_argument("--no_finetune", action="store_true", help="probes alone")
     parser.add_argument("--shard", default="0/1", help="part/of how many")
     parser.add_argument("--progress", action="store_true")
     arguments = parser.parse_args()
@@ -74,6 +75,8 @@ def main() -> None:
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     cells = [Cell(name, method, seed) for seed in seeds for name in sets for method in methods]
     effort = SEARCH if arguments.search else Effort(finetune_steps=arguments.finetune_steps)
+    if arguments.no_finetune:
+        effort = replace(effort, finetune_labels=())
     budget = Budget(arguments.images, arguments.batch_size, backbone=arguments.backbone, precision=arguments.precision)
     commit = git_commit()
     for number, cell in enumerate(cells):
