@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from monai_mixssl.data.bounded_file import BoundedFile
 from monai_mixssl.data.dicom_header import DicomFrame, DicomHeader, read_dicom_header
 from monai_mixssl.data.identity import short_id
 from monai_mixssl.data.itk_file import VOXELS_MISSING, VOXELS_SHORT, is_itk, read_itk_header
-from monai_mixssl.data.nifti_file import read_nifti_header
+from monai_mixssl.data.nifti_file import GZIP, begins_nifti, read_nifti_header, unpacked_head
 from monai_mixssl.data.picture_file import read_picture_size
 from monai_mixssl.data.quiet import quiet_libraries
 from monai_mixssl.data.records import LeftOut
@@ -20,6 +21,10 @@ from monai_mixssl.data.records import LeftOut
 __all__ = ["PASSING", "FileHeader", "PlainHeader", "file_kind", "read_header", "sealed"]
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
+NIFTI_SIZES = tuple(struct.pack(f"{order}i", size) for order in "<>" for size in (348, 540))  # how its headers begin
+# names that say that this is a file for us; others may be anything
+ENDINGS = (*NIFTI_ENDINGS, ".dcm", ".dicom", ".ima", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".jpeg")
+APPLE_DOUBLE = b"\0\5\x16\7"  # `._scan.dcm` beside each `scan.dcm` of an archive: nothing is broken
 HEAD = 352  # bytes that tell the kind
 # what may be otherwise next time though the file has not changed
 PASSING = {"no permission to read it", "the file system cannot open it", VOXELS_MISSING, VOXELS_SHORT}
@@ -36,6 +41,7 @@ class PlainHeader(NamedTuple):
         volumes: in the file.
         modality: "" where unknown.
         voxel_files: other files that hold the voxels, seen from the folder of this one. Private.
+        notes: what is unusual.
     """
 
     kind: str
@@ -45,6 +51,7 @@ class PlainHeader(NamedTuple):
     volumes: int = 1
     modality: str = ""
     voxel_files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 FileHeader = DicomHeader | PlainHeader | LeftOut
@@ -58,7 +65,7 @@ def file_kind(path: str) -> str:
         LeftOut: the file is empty, cannot be opened, or is something else.
     """
     with _opened(path) as file:
-        return _kind(file.read(HEAD), path)
+        return _kind(file, path)
 
 
 @quiet_libraries()
@@ -72,13 +79,14 @@ def read_header(path: str, salt: bytes, keep: Collection[str] = ()) -> FileHeade
     """
     try:
         with _opened(path) as file:
-            kind = _kind(file.read(HEAD), path)
+            kind = _kind(file, path)
             if kind == "dicom":
                 file.seek(0)
                 return sealed(read_dicom_header(path, file, keep), salt)
         if kind == "nifti":
             nifti = read_nifti_header(Path(path))
-            return PlainHeader(kind, nifti.shape, nifti.spacing, nifti.channels, nifti.volumes)
+            one = nifti.shape, nifti.spacing, nifti.channels, nifti.volumes
+            return PlainHeader(kind, *one, voxel_files=nifti.voxel_files, notes=nifti.notes)
         if kind == "itk":
             itk = read_itk_header(path)
             return PlainHeader(kind, *itk)
@@ -120,18 +128,28 @@ def _opened(path: str) -> BinaryIO:
         raise LeftOut("the file system cannot open it") from None
 
 
-def _kind(head: bytes, path: str) -> str:
+def _kind(file: BinaryIO, path: str) -> str:
+    head = file.read(HEAD)
     if not head:
         raise LeftOut("empty file")
     if head[128:132] == b"DICM":
         return "dicom"
     if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
         return "image"
-    if path.lower().endswith(NIFTI_ENDINGS) or head[344:347] in (b"n+1", b"n+2"):
+    packed = head.startswith(GZIP)
+    unpacked = unpacked_head(file, HEAD) if packed else head
+    if unpacked is not None and begins_nifti(unpacked):
         return "nifti"
-    if is_itk(head) or (path.lower().endswith((".mha", ".mhd")) and b"=" in head.split(b"\n")[0]):
+    name = path.lower()
+    if is_itk(head) or (name.endswith((".mha", ".mhd")) and b"=" in head.split(b"\n")[0]):
         return "itk"
     # DICOM of before 1993 has no preamble: it starts with the length of group 8 (or 2), or that group's first element
     if head[:2] in (b"\x08\x00", b"\x02\x00") and head[2:4] in (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00"):
         return "dicom"
+    if name.endswith(NIFTI_ENDINGS) and (unpacked is None or unpacked.startswith(NIFTI_SIZES)):
+        raise LeftOut("damaged NIfTI header")
+    if head.startswith(APPLE_DOUBLE):
+        raise LeftOut("what macOS knows about another file")
+    if name.endswith(ENDINGS):
+        raise LeftOut("damaged: content is not what the name says")
     raise LeftOut("not a DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG file")

@@ -43,6 +43,8 @@ def read_image(image: ScanImage, geometry: str = "accept") -> Volume:
     if volume.array.shape[1:] != image.shape:
         raise LeftOut("size differs from what the header says")
     notes = image.notes if _finite(volume.array) else (*image.notes, "NaN or infinite values")
+    if _constant(volume.array):
+        notes = (*notes, "constant image")
     if volume.affine is None:
         return replace(volume, notes=notes)
     array, affine, notes = settle_geometry(volume.array, volume.affine, image.positions, notes, geometry)
@@ -54,6 +56,15 @@ def read_image(image: ScanImage, geometry: str = "accept") -> Volume:
 
 def _finite(array: np.ndarray) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
+
+
+def _constant(array: np.ndarray) -> bool:
+    return _even(array[:, array.shape[1] // 2]) and _even(array)  # the middle nearly always says no, and quickly
+
+
+def _even(array: np.ndarray) -> bool:
+    axes = tuple(range(1, array.ndim))  # of each colour by itself
+    return bool((array.min(axis=axes) == array.max(axis=axes)).all())
 
 
 def _read_dicom(image: ScanImage) -> Volume:

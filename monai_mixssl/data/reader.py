@@ -83,6 +83,8 @@ class ScanReader(ImageReader):
             return Refusal(UnreadableImageError(f"The image cannot be read ({type(error).__name__}); leave it out."))
 
     def _read(self, paths: list[str]) -> Volume:
+        if not paths:
+            raise DataError("There is nothing to be read: the list of files is empty; give one file or more.")
         if not all(os.path.exists(path) for path in paths):
             raise UnreadableImageError("There is no such file or folder; put it back, or leave it out.")
         # the ids are thrown away, so that any salt will do
@@ -92,6 +94,8 @@ class ScanReader(ImageReader):
             if not 0 <= self.volume < len(images):
                 raise DataError(f"There are {len(images)} volumes and volume is {self.volume}; count from 0.")
             images = images[self.volume : self.volume + 1]
+        if not images and not excluded:
+            raise UnreadableImageError("There is no image to be read: the folder is empty; fill it, or leave it out.")
         if not images:
             reasons = ", ".join(sorted(_counts(excluded)))
             raise UnreadableImageError(f"There is no image to be read ({reasons}); leave it out.")

@@ -124,7 +124,7 @@ def _assemble(found: Found, headers: Mapping[str, FileHeader], salt: bytes) -> S
     for file in found.files:
         header = headers[file.key]
         if isinstance(header, LeftOut):
-            if file.path not in used:
+            if not used or os.path.normpath(file.path) not in used:
                 leave_out(file.key, file.path, header.reason, header.detail)
         elif isinstance(header, PlainHeader):
             images.extend((file.key, image) for image in _images_of_file(file, header, salt))
@@ -196,6 +196,7 @@ def _images_of_file(file: FoundFile, header: PlainHeader, salt: bytes) -> Iterab
             affine=None,
             channels=header.channels,
             parts=(Part(file.path, number),),
+            notes=header.notes,
         )
 
 

@@ -142,6 +142,19 @@ def test_images_are_resampled_to_the_spacing_that_is_wanted(tmp_path):
     assert first_image(data).shape[1:] == pytest.approx((60, 40), abs=1)
 
 
+def test_noise_named_as_images_counts_towards_max_bad_share_and_noise_of_no_name_does_not(scans, tmp_path):
+    for number in range(30):
+        (scans / f"Doe{number}").write_bytes(np.random.RandomState(number).bytes(2000))
+    assert len(prepare_data(scans, tmp_path / "a", max_bad_share=0, **QUIET).records) == 7
+    for number in range(30):
+        (scans / f"Doe{number}").rename(scans / f"Doe{number}.dcm")
+    files = 30 + sum(not path.name.startswith("Doe") for path in scans.rglob("*") if path.is_file())
+    said = rf"30 of {files} files that should be images .*mostly: damaged: content is not what the name says"
+    with pytest.raises(DataError, match=said) as error:
+        prepare_data(scans, tmp_path / "b", max_bad_share=0.5, **QUIET)
+    assert "Doe" not in str(error.value)
+
+
 def test_unusable_images_are_left_out_with_their_reason(scans, tmp_path):
     write_png(scans / "constant.png", np.full((20, 20), 7))
     write_png(scans / "tiny.png", blob((7, 20), top=250))

@@ -75,7 +75,7 @@ def test_metadata_hold_no_name_and_no_path(tmp_path):
 def test_what_is_no_image_is_refused_without_its_path(tmp_path):
     (tmp_path / "Doe.dcm").write_bytes(b"nothing")
     assert not ScanReader().verify_suffix(tmp_path / "Doe.dcm")
-    with pytest.raises(DataError, match="not a DICOM") as error:
+    with pytest.raises(DataError, match="content is not what the name says") as error:
         LoadImage(reader=ScanReader)(tmp_path / "Doe.dcm")
     assert "Doe" not in str(error.value)
 

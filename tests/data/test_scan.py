@@ -182,9 +182,8 @@ def test_broken_files_are_listed_and_the_rest_is_found(tmp_path):
     result = look(tmp_path)
     assert len(result.images) == 1
     assert reasons(result) == [
-        "damaged NIfTI header", "damaged picture", "empty file",
-        "not a DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG file",
-        "not a DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG file", "truncated file",
+        "damaged picture", "damaged: content is not what the name says", "damaged: content is not what the name says",
+        "empty file", "not a DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG file", "truncated file",
     ]  # fmt: skip
 
 

@@ -93,7 +93,8 @@ def test_with_an_output_folder_the_list_the_picture_and_the_index_stay(folder, t
     assert doctor(capsys, folder, "--output_dir", output, "--max_bad_share", "0.05")[0] == TOO_MANY_DAMAGED
     excluded = [json.loads(line) for line in (output / "excluded.jsonl").read_text().splitlines()]
     assert {one["reason"] for one in excluded} == {
-        "empty file", "damaged NIfTI header", "not a DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG file",
+        "empty file", "damaged: content is not what the name says",
+        "not a DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG file",
     }  # fmt: skip
     table = (output / "private" / "files.csv").read_text()
     assert all(one["id"] in table for one in excluded)
@@ -182,17 +183,46 @@ def test_what_cannot_be_read_is_counted(tmp_path, capsys):
     }
 
 
+def garbage(folder, ending, count=30):
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        (folder / f"{NAME}{number}{ending}").write_bytes(np.random.RandomState(number).bytes(2000))
+
+
+def test_files_of_noise_named_as_images_are_damaged_and_the_exit_code_says_so(tmp_path, capsys):
+    garbage(tmp_path, ".dcm")
+    with pytest.raises(DataError, match="Nothing usable was found"):  # exit code 1
+        main(["doctor", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "Left out 30, of which 30 damaged" in said
+    assert "30  damaged: content is not what the name says" in said
+    nib.save(nib.Nifti1Image(volume(), np.eye(4)), tmp_path / "v.nii.gz")
+    code, said = doctor(capsys, tmp_path)
+    assert code == TOO_MANY_DAMAGED
+    assert NAME not in said
+
+
+def test_files_of_noise_named_as_nothing_in_particular_are_no_damage(tmp_path, capsys):
+    garbage(tmp_path, ".bin")
+    nib.save(nib.Nifti1Image(volume(), np.eye(4)), tmp_path / "v.nii.gz")
+    code, said = doctor(capsys, tmp_path)
+    assert code == 0
+    assert "Left out 30, of which 0 damaged" in said
+
+
 def test_what_is_broken_is_told_from_what_is_something_else():
     broken = [
         "empty file",
         "truncated file",
         "damaged DICOM header",
+        "damaged: content is not what the name says",
         "no permission to read it",
         "NaN or infinite values",
     ]
     others = [
         "DICOM localizer", "DICOM structured report", "duplicate of another DICOM file", "constant image",
         "not a DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG file", "a link to a folder that is looked at already",
+        "what macOS knows about another file",
     ]  # fmt: skip
     assert all(is_damage(reason) for reason in broken)
     assert not any(is_damage(reason) for reason in others)

@@ -76,7 +76,8 @@ def test_pairs_that_do_not_fit_are_left_out_and_counted(tmp_path):
     data = segmented(tmp_path / "set", tmp_path / "run", report=said.append)
     assert len(data.records) == 3
     assert reasons(data) == [
-        "constant image", "image without a mask", "mask cannot be used: damaged NIfTI header",
+        "constant image", "image without a mask",
+        "mask cannot be used: damaged: content is not what the name says",
         "mask lies elsewhere than its image", "mask of another size than its image",
         "mask values that are no class", "mask whose values are not whole numbers",
     ]  # fmt: skip
