@@ -5,58 +5,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pydicom
 import SimpleITK as sitk
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "data"))
-from tiny_scans import (
-    blob,
-    write_dicom,
-    write_enhanced,
-    write_mosaic,
-    write_nifti,
-    write_png,
-    write_series,
-)
+sys.path.insert(0, str(Path(__file__).parent))
+import reader_nifti
+from reader_case import Case
+from reader_nifti import STEPS, VOLUME, XYZ, content, nifti
+from tiny_scans import blob, write_dicom, write_enhanced, write_mosaic, write_png, write_series
 
 __all__ = ["BAD", "GOOD", "Case"]
 
 AXIAL = [1, 0, 0, 0, 1, 0]
-STEPS = np.diag([-1.5, -2.0, 3.0, 1.0])  # of what `write_series` writes, RAS+
-VOLUME = blob((6, 12, 10)) + np.arange(6, dtype=np.int16)[:, None, None]  # slices, rows, columns
 PLANE = VOLUME[2]
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is written, and what is right.
-
-    Attributes:
-        name: row of the table.
-        write: is given an empty folder, returns what to read.
-        array: the right values, x, y[, z][, colours]; None: nothing can be read.
-        affine: the right place of the voxels; None: not looked at.
-        say: what a reader must point out, in words of the table; "" where there is nothing.
-        tolerance: of the values.
-        show_type: add the type of the values.
-        remarks: what it means where the result has another shape than it should.
-    """
-
-    name: str
-    write: Callable[[Path], Path]
-    array: np.ndarray | None = None
-    affine: np.ndarray | None = None
-    say: str = ""
-    tolerance: float = 1e-3
-    show_type: bool = False
-    remarks: dict[tuple[int, ...], str] = field(default_factory=dict)
 
 
 def series(**arguments: Any) -> Callable[[Path], Path]:
@@ -200,23 +167,21 @@ def cut(write: Callable[[Path], Path], share: float) -> Callable[[Path], Path]:
     return shorter
 
 
-def content(name: str, data: bytes) -> Callable[[Path], Path]:
-    def write(folder: Path) -> Path:
-        (folder / name).write_bytes(data)
-        return folder / name
-
-    return write
-
-
-def nifti(array: np.ndarray, name: str = "case.nii.gz") -> Callable[[Path], Path]:
-    return lambda folder: write_nifti(folder / name, array, STEPS)
+def with_loops(folder: Path) -> Path:
+    write_series(folder / "case", VOLUME)
+    (folder / "case" / "loop").symlink_to(folder / "case", target_is_directory=True)
+    (folder / "case" / "itself").symlink_to(folder / "case" / "itself")
+    return folder / "case"
 
 
-def absurd_nifti(folder: Path) -> Path:
-    header = nib.Nifti1Header()
-    header.set_data_shape((30000, 30000, 30000))
-    header["vox_offset"], header["magic"] = 352, b"n+1"
-    return content("case.nii", header.binaryblock + bytes(4 + 5000))(folder)
+def for_all(write: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    """In a folder that anyone may enter."""
+
+    def opened(folder: Path) -> Path:
+        folder.chmod(0o755)
+        return write(folder)
+
+    return opened
 
 
 def unknown_syntax(folder: Path) -> Path:
@@ -229,7 +194,6 @@ def picture(name: str) -> Callable[[Path], Path]:
     return lambda folder: write_png(folder / name, PLANE.astype(float) / PLANE.max() * 255)
 
 
-XYZ = VOLUME.transpose(2, 1, 0)
 TILT = np.array(STEPS)
 TILT[1, 2] = -0.6
 SLOPES = [(1.0, 0.0), (2.5, -10.0), (0.5, 100.0), (1.0, 0.0), (3.0, 7.0), (1.0, -1024.0)]
@@ -266,6 +230,7 @@ GOOD = [
         "the same object twice", with_copy, XYZ, STEPS, "left out", remarks={(10, 12, 7): "that slice is there twice"}
     ),
     Case("a report and a text file among the slices", with_others, XYZ, STEPS, "left out"),
+    Case("links that lead in circles among the slices", with_loops, XYZ, STEPS, "left out"),
     Case("a slice is missing", slices([(0, 0, 3.0 * z) for z in (0, 1, 2, 4, 5, 6)]), XYZ, say="missing slices"),
     Case("uneven slice distances", slices([(0, 0, z) for z in (0, 3, 6, 10.3, 13, 15)]), XYZ, say="uneven"),
     Case("tilted gantry", slices([(0, 0.6 * n, 3.0 * n) for n in range(6)]), XYZ, TILT, "tilted"),
@@ -289,10 +254,20 @@ GOOD = [
     Case("YBR colour", ybr, COLOURS.transpose(1, 0, 2), tolerance=2),
     Case("palette", palette(0), TABLE.T[INDEX.T.astype(int) - 20], remarks=INDICES),
     Case("palette that begins at 20", palette(20), TABLE.T[INDEX.T.astype(int) - 20], remarks=INDICES),
+    Case("NIfTI named .dcm", reader_nifti.misnamed("case.dcm"), XYZ, STEPS),
+    Case("compressed NIfTI without an ending", reader_nifti.misnamed("case", packed=True), XYZ, STEPS),
+    Case("compressed NIfTI named .nii", reader_nifti.misnamed("case.nii", packed=True), XYZ, STEPS),
+    Case("uncompressed NIfTI named .nii.gz", reader_nifti.misnamed("case.nii.gz"), XYZ, STEPS),
+    Case("NIfTI of two files, .hdr and .img", reader_nifti.apart, XYZ, STEPS),
+    Case("NIfTI whose lengths are in metres", reader_nifti.metres, XYZ, STEPS, "metres"),
+    Case("NIfTI without spacing and position", reader_nifti.placeless, XYZ, say="no voxel spacing"),
 ]
 
 NAN = XYZ.astype(np.float32)
 NAN[4, 4, 2] = np.nan
+INFINITE = XYZ.astype(np.float32)
+INFINITE[4, 4, 2] = np.inf
+SEVENS = np.full_like(XYZ, 7)
 BAD = [
     Case("empty file", content("case.dcm", b"")),
     Case("random bytes", content("case.dcm", np.random.RandomState(0).bytes(5000))),
@@ -307,6 +282,12 @@ BAD = [
     Case("text named .nii", content("case.nii", b"text " * 200)),
     Case("NIfTI cut in half", cut(nifti(XYZ, "case.nii"), 0.5)),
     Case("NIfTI, compressed, cut in half", cut(nifti(XYZ), 0.5)),
-    Case("NIfTI header that claims 27 × 10¹² voxels", absurd_nifti),  # noqa: RUF001
+    Case("NIfTI header that claims 27 × 10¹² voxels", reader_nifti.absurd_nifti),  # noqa: RUF001
+    Case("NIfTI whose voxels are said to begin at byte 0", reader_nifti.from_the_first_byte),
+    Case(".hdr whose .img is gone", reader_nifti.apart_and_lost),
     Case("NIfTI with a NaN", nifti(NAN), NAN, say="NaN"),
+    Case("NIfTI with an infinite value", nifti(INFINITE), INFINITE, say="infinite"),
+    Case("NIfTI of one value", nifti(SEVENS), SEVENS, say="constant"),
+    Case("a file that nobody may read", for_all(single()), locked=True),
+    Case("NIfTI that nobody may read", for_all(nifti(XYZ)), locked=True),
 ]

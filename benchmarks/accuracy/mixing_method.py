@@ -25,7 +25,7 @@ PROJECTION = 128
 
 
 class MixingMethod(nn.Module):
-    """Targets (B, 1, H, W) in, losses out.
+    """Targets (B, 1, *size) in, losses out.
 
     Args:
         recipe: what to do.
@@ -38,6 +38,7 @@ class MixingMethod(nn.Module):
         super().__init__()
         self.recipe, self.pool, self.views = recipe, pool, recipe.views
         self.network = MixSSLNet(
+            len(pool.images.shape) - 2,
             backbone=backbone,
             transparency="map" if recipe.transparency_map_cells else "number",
             projection_size=PROJECTION if recipe.agreement_weight else None,
@@ -67,7 +68,7 @@ class MixingMethod(nn.Module):
     def prepare(self, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Views, blends and transparencies."""
         recipe = self.recipe
-        x = crop_and_flip(targets.repeat(recipe.views, 1, 1, 1), generator)
+        x = crop_and_flip(torch.cat([targets] * recipe.views), generator)
         if recipe.jitter:
             x = jitter(x, generator, recipe.jitter)
         blended = min(recipe.blended_views, recipe.views) * len(targets)

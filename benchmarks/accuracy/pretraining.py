@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from ignite.engine import Events
-from labelled_sets import LabelledSet
 from monai.optimizers import WarmupCosineSchedule
+from patches import Images
 from recipes import RECIPES
+from restoring_peers import RESTORING
 from source_pool import SourcePool
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -60,7 +61,7 @@ class Pretrained:
 class _Batches:
     """Batches of targets in random order, as many as the budget has steps; views are made on the way."""
 
-    def __init__(self, method: nn.Module, images: Tensor, batch_size: int, steps: int, seed: int) -> None:
+    def __init__(self, method: nn.Module, images: Images, batch_size: int, steps: int, seed: int) -> None:
         self.method, self.images, self.batch_size, self.steps = method, images, batch_size, steps
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -77,24 +78,21 @@ class _Batches:
 
 
 def pretrain(
-    method: str,
-    data: LabelledSet,
-    seed: int,
-    budget: Budget,
-    device: str = "cpu",
-    progress: bool = False,
+    method: str, images: Images, seed: int, budget: Budget, device: str = "cpu", progress: bool = False
 ) -> Pretrained:
-    """Pretrain an encoder on the training images, without their labels."""
+    """Pretrain an encoder on images or volumes (N, 1, *size)."""
+    torch.manual_seed(seed)
+    record = build_encoder(budget.backbone, len(images.shape) - 2, 1)[1]
     torch.manual_seed(seed)
     if method in METHODS_WITHOUT_TRAINING:
-        encoder, record = build_encoder(budget.backbone, 2, 1)
-        return Pretrained(encoder, record, 0, 0.0, float("nan"))
-    images = data.images["train"]
+        return Pretrained(build_encoder(budget.backbone, len(images.shape) - 2, 1)[0], record, 0, 0.0, float("nan"))
     network = build_method(method, budget.backbone, images, seed)
     steps = budget.images // (budget.batch_size * network.views)
     optimizer = torch.optim.AdamW(network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay)
     schedule = WarmupCosineSchedule(optimizer, warmup_steps=steps // 10, t_total=steps, warmup_multiplier=0.1)
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device)
+    if len(images.shape) == 4:
+        network = network.to(memory_format=torch.channels_last)
     trainer = PrecisionTrainer(
         device=device,
         max_epochs=1,
@@ -106,7 +104,7 @@ def pretrain(
         max_grad_norm=5.0,
         prepare_batch=_prepared,
     )
-    bar = tqdm(total=steps, desc=f"{data.name} {method} {seed}", disable=not progress, unit="step", mininterval=5)
+    bar = tqdm(total=steps, desc=f"{method} {seed}", disable=not progress, unit="step", mininterval=5)
 
     @trainer.on(Events.ITERATION_COMPLETED)
     def _after_step(engine: Any) -> None:
@@ -121,24 +119,26 @@ def pretrain(
     bar.close()
     return Pretrained(
         network.encoder,
-        build_encoder(budget.backbone, 2, 1)[1],
+        record,
         steps * budget.batch_size * network.views,
         seconds,
         float(trainer.state.output["loss"]),
     )
 
 
-def build_method(name: str, backbone: str, images: Tensor, seed: int) -> nn.Module:
+def build_method(name: str, backbone: str, images: Images, seed: int) -> nn.Module:
     """A recipe of ours, or a peer."""
     if name in RECIPES:
         from mixing_method import MixingMethod
 
         recipe = RECIPES[name]
         return MixingMethod(recipe, backbone, SourcePool(recipe.source, images, seed), seed)
+    if name in RESTORING:
+        return RESTORING[name](backbone, None, len(images.shape) - 2)
     from peers import PEERS  # needs lightly
 
     if name not in PEERS:
-        known = [*METHODS_WITHOUT_TRAINING, *RECIPES, *PEERS]
+        known = [*METHODS_WITHOUT_TRAINING, *RECIPES, *RESTORING, *PEERS]
         raise SystemExit(f"no method {name}: there are {', '.join(known)}.")
     wants_sources = name in ("simclr_blended", "simclr_extra")
     return PEERS[name](backbone, SourcePool("dead_leaves", images, seed) if wants_sources else None)

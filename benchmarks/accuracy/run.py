@@ -100,7 +100,7 @@ def main() -> None:
 def make(cell: Cell, budget: Budget, effort: Effort, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Pretrain and evaluate one cell."""
     data = load_set(cell.set, arguments.size)
-    found = pretrain(cell.method, data, cell.seed, budget, arguments.device, arguments.progress)
+    found = pretrain(cell.method, data.images["train"], cell.seed, budget, arguments.device, arguments.progress)
     # from scratch is fine-tuning of random weights, and a random encoder is what probes see of them
     only = {"scratch": {"probes": False}, "random": {"effort": replace(effort, finetune_labels=())}}
     options = {"effort": effort, **only.get(cell.method, {})}

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What other self-supervised methods have in common."""
+
+from __future__ import annotations
+
+import torch
+from source_pool import SourcePool
+from torch import Tensor, nn
+from views import crop_and_flip, jitter
+
+from monai_mixssl.networks import build_encoder, pool_features
+
+__all__ = ["Batch", "Peer"]
+
+JITTER = 0.4
+Batch = tuple[Tensor, ...]
+
+
+class Peer(nn.Module):
+    """Base of the peers: an encoder, how a batch is prepared, and a loss.
+
+    Args:
+        backbone: name of the encoder.
+        pool: images of another domain, for the controls that are given them.
+        spatial_dims: of the images.
+    """
+
+    views = 2
+
+    def __init__(self, backbone: str, pool: SourcePool | None = None, spatial_dims: int = 2) -> None:
+        super().__init__()
+        self.encoder, self.record = build_encoder(backbone, spatial_dims, 1)
+        self.width = int(self.record["feature_channels"][-1])
+        self.pool = pool
+
+    def embed(self, images: Tensor) -> Tensor:
+        return pool_features(self.encoder(images))
+
+    def prepare(self, targets: Tensor, generator: torch.Generator) -> Batch:
+        return (jitter(crop_and_flip(torch.cat([targets, targets]), generator), generator, JITTER),)
+
+    def after_step(self, progress: float) -> None:
+        """What follows a step; ``progress`` goes from 0 to 1."""
