@@ -86,6 +86,7 @@ RECIPES: dict[str, Recipe] = {
     "mixssl_same_domain": replace(STRONG, source="same_domain"),
     # the first search
     "agree": AGREE,
+    "agree_r10_t1": replace(AGREE, reconstruction_weight=10.0),
     "agree_no_objectives": replace(AGREE, reconstruction_weight=0.0, transparency_weight=0.0),
     "agree_strong30": replace(AGREE, reconstruction_weight=30.0, transparency_weight=30.0),
     "agree_strong_matched": replace(STRONG, match="mean_std", renormalize=True),
