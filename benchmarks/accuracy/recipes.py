@@ -84,6 +84,11 @@ RECIPES: dict[str, Recipe] = {
     "mixssl_no_jitter": replace(STRONG, jitter=0.0),
     "mixssl_no_map": replace(STRONG, transparency_map_cells=0),
     "mixssl_same_domain": replace(STRONG, source="same_domain"),
+    # around the best one without its transparency
+    "teacher_no_transparency": replace(STRONG, agreement="teacher", transparency_weight=0.0),
+    "vicreg_no_transparency": replace(STRONG, agreement="vicreg", transparency_weight=0.0),
+    "wide_no_transparency": replace(STRONG, transparency=(0.2, 1.0), transparency_weight=0.0),
+    "number_no_transparency": replace(STRONG, transparency_map_cells=0, transparency_weight=0.0),
     # the first search
     "agree": AGREE,
     "agree_r10_t1": replace(AGREE, reconstruction_weight=10.0),
