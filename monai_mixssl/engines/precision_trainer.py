@@ -51,8 +51,8 @@ class PrecisionTrainer(SupervisedTrainer):
         kwargs: further arguments of ``SupervisedTrainer``.
 
     Raises:
-        TrainingError: while running, where the loss or the gradient is not finite; the message names epoch, iteration and
-            sample ids.
+        TrainingError: while running, where the loss or the gradient is not finite; the message names epoch, iteration
+            and sample ids.
     """
 
     default_prepare_batch: ClassVar[type[PrepareBatch]] = PrepareLabelledBatch
@@ -163,9 +163,9 @@ class PrecisionTrainer(SupervisedTrainer):
             if not torch.isfinite(norm):  # a step would make the weights, and the next checkpoint, useless
                 raise TrainingError(
                     f"the gradient is not finite in epoch {engine.state.epoch}, iteration {engine.state.iteration} "
-                    f"({_parts(engine)}; images {', '.join(dict.fromkeys(self._stepped_on))}); the last checkpoint is kept: "
-                    "lower learning_rate, use amp none, or leave these images out (private/files.csv says which files "
-                    "they are)."
+                    f"({_parts(engine)}; images {', '.join(dict.fromkeys(self._stepped_on))}); the last checkpoint is "
+                    "kept: lower learning_rate, use amp none, or leave these images out (private/files.csv says which "
+                    "files they are)."
                 )
             engine.optimizer.step()
         else:
