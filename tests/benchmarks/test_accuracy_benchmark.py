@@ -94,6 +94,32 @@ def test_the_table_names_every_method_and_says_what_was_not_run(made):
     assert (folder / "results" / "accuracy_linear_5.png").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("method", ["mixssl", "mixssl_plain", "masked", "volume_fusion", "genesis"])
+def test_a_method_pretrains_on_patches_of_volumes_too(method, tmp_path):
+    script = tmp_path / "volumes.py"
+    script.write_text(
+        f"""import sys
+sys.path.insert(0, {str(FOLDER)!r})
+import numpy as np, torch
+from patches import Patches
+from pretraining import Budget, pretrain
+random = np.random.RandomState(0)
+volumes = [random.rand(1, 20, 18, 12).astype(np.float32) for _ in range(4)]
+patches = Patches(volumes, 16, 0)
+drawn = patches[torch.arange(4)]
+assert drawn.shape == patches.shape == (4, 1, 16, 16, 16)
+assert not drawn[..., 12:].any() and drawn[..., :12].all()  # the last axis is too short and padded
+found = pretrain({method!r}, patches, 0, Budget(images=8, batch_size=2, precision="none"))
+before = pretrain("random", patches, 0, Budget()).encoder
+assert found.images_seen == 8 and np.isfinite(found.last_loss)
+assert found.record["spatial_dims"] == 3
+assert any(not torch.equal(a, b) for a, b in zip(found.encoder.parameters(), before.parameters()))
+"""
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_a_set_that_is_not_in_the_layout_is_refused_by_name(tmp_path):
     np.savez(tmp_path / "odd.npz", images=np.zeros((3, 28, 28), np.uint8))
     done = typed("run.py", "--sets", tmp_path / "odd.npz", "--methods", "random", "--results", tmp_path / "r.jsonl")
