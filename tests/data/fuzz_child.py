@@ -89,7 +89,9 @@ def _look(path: Path, geometry: str) -> tuple[str, str]:
         if volume.array.dtype.kind not in "biuf" or volume.array.ndim != len(image.shape) + 1 or not volume.array.size:
             return "failed", f"read as {volume.array.dtype} of {volume.array.shape}"
         read |= files
-    missing = {str(file) for file in path.parent.iterdir()} - read - set(listed)
+    known = read | set(listed)
+    known |= {f"{file.removesuffix('.hdr')}.img" for file in known if file.endswith(".hdr")}  # its voxels go with it
+    missing = {str(file) for file in path.parent.iterdir()} - known
     if missing:
         return "failed", f"{len(missing)} files are neither read nor listed"
     if str(path) in read:

@@ -139,4 +139,6 @@ KINDS: list[Callable[[Path], Path]] = [
     other_nifti(nib.Nifti1Image, XYZ, "case.nii"),
     other_nifti(nib.Nifti1Image, XYZ, "case.nii", ">"),
     other_nifti(nib.Nifti2Image, XYZ, "case.nii.gz"),
+    other_nifti(nib.Nifti1Pair, XYZ, "case.hdr"),
+    other_nifti(nib.Nifti2Pair, XYZ, "case.hdr", ">"),
 ]

@@ -75,7 +75,7 @@ def write_originals(folder: Path) -> list[Original]:
     for number, write in enumerate(KINDS):
         (folder / f"{number:02d}").mkdir(parents=True)
         paths.append(write(folder / f"{number:02d}"))
-    for number, path in enumerate(path for path in paths if ".nii" not in path.name):
+    for number, path in enumerate(path for path in paths if not _is_nifti(path)):
         dataset = pydicom.dcmread(path)  # the UID is a new one each time
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.3680043.10.1.{number}"
         dataset.save_as(path)
@@ -100,13 +100,19 @@ def real_originals(source: Path, folder: Path, most: int = 2**20) -> list[Origin
     return found
 
 
+def _is_nifti(path: Path) -> bool:
+    return ".nii" in path.name or path.suffix == ".hdr"
+
+
 def _original(path: Path) -> Original:
     data = path.read_bytes()
-    if ".nii" in path.name:
+    if _is_nifti(path):
         packed = "gzip" if path.suffix == ".gz" else ""
         data = gzip.decompress(data) if packed else data
         order = "<" if data[0] else ">"  # it begins with the size of the header, four bytes
-        return Original(path, data, packed, order, [], 544 if b"n+2" in data[:8] else 352)
+        size = 544 if data[4:7] in (b"n+2", b"ni2") else 352
+        # of two files, that of the header is damaged: its last bytes stand for the voxels
+        return Original(path, data, packed, order, [], min(size, len(data) - 8))
     syntax = pydicom.dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID
     found = list(takewhile(lambda one: one.tag[0] == 2, _elements(data, 132, True, "<")))
     meta = found[-1].value + found[-1].length

@@ -159,7 +159,7 @@ def nest(target: Target) -> None:
 
 def field_value(target: Target) -> None:
     """A NIfTI header's number."""
-    wide = target.original.pixels == 544
+    wide = target.original.pixels > 400
     place, code = target.draw.choice(FIELDS_2 if wide else FIELDS)
     if code in "fd":
         value = target.draw.choice(FLOATS)
