@@ -57,13 +57,19 @@ SETS: dict[str, dict[str, Any]] = {
         "pretraining": PRETRAINING["hippocampus"],
         "parts": {
             # about as many steps for each amount of labels
-            "few": {"labels": "5%", "keys": {"batch_size": 2, "max_epochs": 12}},
-            "some": {"labels": "20%", "keys": {"batch_size": 2, "max_epochs": 6, "val_interval": 3}},
+            "few": {"labels": "5%", "keys": {"batch_size": 2, "max_epochs": 12, "min_steps_per_epoch": 20}},
+            "some": {
+                "labels": "20%",
+                "keys": {"batch_size": 2, "max_epochs": 6, "val_interval": 3, "min_steps_per_epoch": 20},
+            },
             "all": {"labels": "all", "keys": {"batch_size": 2, "max_epochs": 2, "val_interval": 1}},
-            "light": {"labels": "5%", "keys": {"batch_size": 2, "max_epochs": 12, "decoder": "light"}},
+            "light": {
+                "labels": "5%",
+                "keys": {"batch_size": 2, "max_epochs": 12, "min_steps_per_epoch": 20, "decoder": "light"},
+            },
             "light_pretrained": {
                 "labels": "5%",
-                "keys": {"batch_size": 2, "max_epochs": 12, "decoder": "light"},
+                "keys": {"batch_size": 2, "max_epochs": 12, "min_steps_per_epoch": 20, "decoder": "light"},
                 "decoder_file": True,
             },
         },
