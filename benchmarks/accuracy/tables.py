@@ -110,9 +110,25 @@ def method_table(results: Results, name: str, protocol: str, tap: str) -> list[s
     return [*lines, ""]
 
 
+def dice_table(results: Results) -> list[str]:
+    """Segmentation, of ``volumes.py``: mean Dice of test patients, a row a method."""
+    lines = []
+    for name, amount, protocol, tap, split in sorted(results.values):
+        if split != "test":
+            continue
+        found = results.values[name, amount, protocol, tap, split]
+        lines += [f"| {name}, {protocol} with {amount} of the labels | mean Dice | seeds |", "|---|---|---|"]
+        lines += [
+            f"| {method} | {_spread(found[method].values())} | {len(found[method])} |" for method in sorted(found)
+        ]
+        lines.append("")
+    return lines
+
+
 def draw(results: Results, path: Path, sets: Sequence[str], protocol: str, tap: str, amount: str) -> None:
     """One panel a set: every method's mean and its seeds."""
-    figure, axes = plt.subplots(1, len(sets), figsize=(4.2 * len(sets), 4), squeeze=False)
+    rows = max((len(results.values.get((name, amount, protocol, tap, "test"), {})) for name in sets), default=0)
+    figure, axes = plt.subplots(1, len(sets), figsize=(4.6 * len(sets), max(4, 1 + 0.24 * rows)), squeeze=False)
     for axis, name in zip(axes[0], sets, strict=True):
         found = results.values.get((name, amount, protocol, tap, "test"), {})
         order = sorted(found, key=lambda method: np.mean(list(found[method].values())))
@@ -141,7 +157,7 @@ def main() -> None:
     arguments = parser.parse_args()
     lines = [json.loads(line) for line in arguments.results.read_text().splitlines()]
     results = Results(lines, "top1")
-    sets = sorted({line["set"] for line in lines})
+    sets = sorted({line["set"] for line in lines if line["metric"] == "top1"})
     text = ["### Against the best peer (top-1 accuracy, test)", ""]
     text += ["| set | labels | protocol | tap | " + arguments.ours + " | best peer on validation | points "
              "(95 % interval; p) | bootstrap over images | seeds |", "|---" * 9 + "|"]  # fmt: skip
@@ -150,6 +166,7 @@ def main() -> None:
     for name in sets:
         for protocol, tap in (("linear", "last"), ("linear", "last2x2"), ("knn", "last"), ("finetune", "last")):
             text += method_table(results, name, protocol, tap)
+    text += dice_table(Results(lines, "dice"))
     if arguments.write:
         picture = arguments.write.parent / "results" / "accuracy_linear_5.png"
         draw(results, picture, sets, "linear", "last", "5")
