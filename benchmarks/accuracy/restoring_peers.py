@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from peer import Batch, Peer
 from source_pool import SourcePool
@@ -18,7 +20,7 @@ Box = tuple[slice, ...]
 
 
 class _Restoring(Peer):
-    """Restores the image from a distorted one."""
+    """An encoder and a decoder that gives ``outputs`` values a voxel."""
 
     views = 1
     outputs = 1
@@ -26,17 +28,6 @@ class _Restoring(Peer):
     def __init__(self, backbone: str, pool: SourcePool | None = None, spatial_dims: int = 2) -> None:
         super().__init__(backbone, pool, spatial_dims)
         self.decoder = LightDecoder(spatial_dims, self.record["feature_channels"], self.outputs)
-
-    def prepare(self, targets: Tensor, generator: torch.Generator) -> Batch:
-        images = crop_and_flip(targets, generator)
-        return (self.distort(images, generator), images)
-
-    def distort(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        raise NotImplementedError
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        distorted, images = batch[:2]
-        return {"loss": functional.mse_loss(self.decoded(distorted), images)}
 
     def decoded(self, images: Tensor) -> Tensor:
         return self.decoder(self.encoder(images), images.shape[2:]).float()
@@ -60,14 +51,30 @@ class _Masked(_Restoring):
         return {"loss": (error * hidden).sum() / hidden.sum().clamp(min=1)}
 
 
-class _Denoising(_Restoring):
+class _Distorting(_Restoring, ABC):
+    """Restores the whole image from a distorted one."""
+
+    def prepare(self, targets: Tensor, generator: torch.Generator) -> Batch:
+        images = crop_and_flip(targets, generator)
+        return (self.distort(images, generator), images)
+
+    @abstractmethod
+    def distort(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images as the encoder sees them."""
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        distorted, images = batch
+        return {"loss": functional.mse_loss(self.decoded(distorted), images)}
+
+
+class _Denoising(_Distorting):
     """Denoising autoencoder: Gaussian noise of deviation 0.2."""
 
     def distort(self, images: Tensor, generator: torch.Generator) -> Tensor:
         return images + 0.2 * torch.randn(images.shape, generator=generator)
 
 
-class _Genesis(_Restoring):
+class _Genesis(_Distorting):
     """Distortions in the style of Models Genesis: a monotone intensity curve, local shuffling, in- or out-painting."""
 
     def distort(self, images: Tensor, generator: torch.Generator) -> Tensor:

@@ -117,20 +117,12 @@ def test_each_header_has_the_voxels_of_its_own_name(tmp_path):
     assert np.array_equal(second, first + 1000)
 
 
-def test_a_header_without_its_voxels_is_damage(tmp_path):
-    path = pair(tmp_path / "Doe", voxels=b"")
-    assert reasons(look(path)) == [MISSING]
-    assert is_damage(MISSING)
-    with pytest.raises(DataError, match=MISSING) as error:
-        LOAD(path)
-    assert "Doe" not in str(error.value)
-
-
-def test_voxels_that_are_too_few_are_damage(tmp_path):
-    path = pair(tmp_path / "Doe", voxels=VOLUME.astype("<i2").tobytes()[:-2])
-    assert reasons(look(path)) == [SHORT]
-    assert is_damage(SHORT)
-    with pytest.raises(DataError, match=SHORT) as error:
+@pytest.mark.parametrize(("voxels", "reason"), [(b"", MISSING), (VOLUME.astype("<i2").tobytes()[:-2], SHORT)])
+def test_a_header_without_voxels_or_with_too_few_is_damage(voxels, reason, tmp_path):
+    path = pair(tmp_path / "Doe", voxels=voxels)
+    assert reasons(look(path)) == [reason]
+    assert is_damage(reason)
+    with pytest.raises(DataError, match=reason) as error:
         LOAD(path)
     assert "Doe" not in str(error.value)
 
