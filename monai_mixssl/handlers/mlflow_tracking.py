@@ -89,7 +89,7 @@ class MLflowTracking(MLFlowHandler):
             self._delete_exist_param_in_dict(parameters)  # MLflow lets none change
             self._log_params(parameters)
             self.client.log_artifact(run_id, str(self.config))
-        except Exception as error:
+        except Exception as error:  # servers, databases and MLflow each have their own
             raise _unusable(error) from error
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class MLflowTracking(MLFlowHandler):
         run = self.cur_run
         try:
             super().close()
-        except Exception as error:
+        except Exception as error:  # whatever it is, the training goes on
             self._lose(error)
         self.cur_run = run  # a last validation may follow
 

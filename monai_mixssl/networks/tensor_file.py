@@ -207,6 +207,6 @@ def _write_atomically(path: Path, content: bytes) -> None:
         # mkstemp lets only the owner read; the file gets the mode that open() would have given it
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException:  # Ctrl-C, too, leaves no half file behind; it is raised again
         os.unlink(temporary)
         raise

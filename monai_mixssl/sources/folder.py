@@ -74,8 +74,7 @@ class FolderImages(Source):
             try:
                 content = Path(file).read_bytes()
                 picture = open_picture(io.BytesIO(content))
-            except Exception:
-                # Pillow raises errors of many types on broken files
+            except Exception:  # Pillow raises errors of many types on broken files
                 self._warn_once()
                 continue
             identifier = hashlib.blake2b(content, digest_size=6).hexdigest()
@@ -119,5 +118,5 @@ def _has_picture_header(file: str) -> bool:
     try:
         with Image.open(file) as picture:
             return min(picture.size) > 0
-    except Exception:
+    except Exception:  # as above
         return False

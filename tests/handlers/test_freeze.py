@@ -118,7 +118,7 @@ def test_an_evaluation_in_between_and_the_end_leave_nothing_behind() -> None:
 
 
 def test_a_network_of_monai_is_frozen_where_its_encoder_is() -> None:
-    pytest.importorskip("einops")
+    pytest.importorskip("einops", reason="SwinUNETR needs it")
     network = SwinUNETR(1, 2, feature_size=12, spatial_dims=2)
     freeze = FreezeEncoder(network, 1)
     freeze._set(True)

@@ -45,7 +45,7 @@ def test_every_registered_backbone_gives_the_maps_that_its_record_states(backbon
 
 @pytest.mark.parametrize(("spatial_dims", "size", "width"), [(2, 64, None), (3, 32, 12)])
 def test_swin_gives_the_maps_that_its_record_states(spatial_dims: int, size: int, width: int | None) -> None:
-    pytest.importorskip("einops")
+    pytest.importorskip("einops", reason="SwinUNETR needs it")
     encoder, record = build_encoder("swin_unetr", spatial_dims, 1, feature_size=width)
     features = encoder(torch.rand(1, 1, *[size] * spatial_dims))
     assert [feature.shape[1] for feature in features] == record["feature_channels"]
@@ -55,7 +55,7 @@ def test_swin_gives_the_maps_that_its_record_states(spatial_dims: int, size: int
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_swin_weights_load_into_swin_unetr_and_give_the_same_features(spatial_dims: int) -> None:
-    pytest.importorskip("einops")
+    pytest.importorskip("einops", reason="SwinUNETR needs it")
     encoder, record = build_encoder("swin_unetr", spatial_dims, in_channels=2, feature_size=12)
     arguments = dict(record["arguments"])
     for name in ("mlp_ratio", "qkv_bias", "patch_norm", "depths", "num_heads", "window_size", "patch_size"):
@@ -89,7 +89,7 @@ def test_the_record_of_an_efficientnet_builds_the_classifier_that_takes_its_weig
 @pytest.mark.parametrize("backbone", ["resnet10", "resnet18_s8", "efficientnet-b0", "swin_unetr"])
 def test_the_record_survives_json_and_builds_the_same_encoder(backbone: str) -> None:
     if backbone == "swin_unetr":
-        pytest.importorskip("einops")
+        pytest.importorskip("einops", reason="SwinUNETR needs it")
     norm = "group" if backbone in ("resnet18_s8", "efficientnet-b0") else None
     encoder, record = build_encoder(backbone, 3, in_channels=1, norm=norm)
     read = json.loads(json.dumps(record))
@@ -154,7 +154,7 @@ def test_arguments_that_do_not_fit_are_refused(arguments: dict) -> None:
 
 @pytest.mark.parametrize("width", [10, 0, 13, True])
 def test_a_swin_width_must_be_a_multiple_of_twelve(width: int) -> None:
-    pytest.importorskip("einops")
+    pytest.importorskip("einops", reason="SwinUNETR needs it")
     with pytest.raises(ConfigError, match="multiple of 12"):
         build_encoder("swin_unetr", 2, 1, feature_size=width)
 

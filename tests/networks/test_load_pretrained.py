@@ -67,7 +67,7 @@ def test_a_network_built_from_the_record_gets_everything(
     tmp_path: Path, arguments: dict, build: Callable[..., nn.Module]
 ) -> None:
     if arguments.get("backbone") == "swin_unetr":
-        pytest.importorskip("einops")
+        pytest.importorskip("einops", reason="SwinUNETR needs it")
     net, file = pretrained(tmp_path, **arguments)
     network = build(2, encoder_file=file)
     report, text = loaded(network, file, minimum=1.0)
@@ -129,7 +129,7 @@ def test_an_efficientnet_of_monai_gets_everything_but_its_head(tmp_path: Path, s
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_a_swin_unetr_of_monai_gets_everything(tmp_path: Path, spatial_dims: int) -> None:
-    pytest.importorskip("einops")
+    pytest.importorskip("einops", reason="SwinUNETR needs it")
     net, file = pretrained(tmp_path, backbone="swin_unetr", feature_size=12, spatial_dims=spatial_dims)
     network = SwinUNETR(1, 2, feature_size=12, spatial_dims=spatial_dims)
     assert loaded(network, file, minimum=1.0)[0].differences == ()
@@ -205,7 +205,7 @@ def test_what_changes_features_though_keys_match_is_named(
     tmp_path: Path, saved: dict, network: Callable[[], nn.Module], difference: str
 ) -> None:
     if saved.get("backbone") == "swin_unetr":
-        pytest.importorskip("einops")
+        pytest.importorskip("einops", reason="SwinUNETR needs it")
     _, file = pretrained(tmp_path, **saved)
     report, text = loaded(network(), file)
     assert report.share > 0.99

@@ -43,7 +43,7 @@ def test_the_reconstruction_has_exactly_the_size_of_the_image(
 @pytest.mark.parametrize("backbone", ["resnet10", "efficientnet-b0", "swin_unetr"])
 @pytest.mark.parametrize("skip_connections", [False, True])
 def test_monais_backbones_reconstruct_odd_sizes_too(backbone: str, skip_connections: bool) -> None:
-    pytest.importorskip("einops")
+    pytest.importorskip("einops", reason="SwinUNETR needs it")
     net = make(backbone=backbone, skip_connections=skip_connections)
     assert net(torch.rand(2, 1, 65, 78))["reconstruction"].shape == (2, 1, 65, 78)
 
@@ -77,7 +77,7 @@ def test_without_skip_connections_the_decoder_sees_the_last_map_only() -> None:
 )
 def test_every_trainable_weight_gets_a_gradient(arguments: dict) -> None:
     if arguments.get("backbone") == "swin_unetr":
-        pytest.importorskip("einops")
+        pytest.importorskip("einops", reason="SwinUNETR needs it")
     net = make(**arguments)
     size = 64 if "backbone" in arguments else 16
     loss_of(net, torch.rand(2, 1, *[size] * arguments.get("spatial_dims", 2))).backward()
@@ -96,7 +96,7 @@ def test_distributed_training_needs_no_search_for_unused_weights(tmp_path: Path)
 
 @pytest.mark.parametrize("backbone", [SMALL, "swin_unetr"])
 def test_with_a_batch_independent_norm_an_image_is_treated_as_if_alone(backbone: str) -> None:
-    pytest.importorskip("einops")
+    pytest.importorskip("einops", reason="SwinUNETR needs it")
     net = make(backbone=backbone, norm="group" if backbone == SMALL else None).train()
     batch = torch.rand(3, 1, 64, 64)
     together, alone = net(batch), net(batch[1:2])

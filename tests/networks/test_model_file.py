@@ -29,7 +29,7 @@ BUILDS = [
 @pytest.mark.parametrize(("build", "arguments"), BUILDS)
 def test_the_loaded_network_equals_the_saved_one_bit_for_bit(tmp_path: Path, build: object, arguments: dict) -> None:
     if arguments.get("backbone") == "swin_unetr":
-        pytest.importorskip("einops")
+        pytest.importorskip("einops", reason="SwinUNETR needs it")
     network = build(3, **arguments)  # type: ignore[operator]  # one of two functions
     save_model(tmp_path / "model.safetensors", network, {"classes": ["a", "b", "c"]})
     again, metadata = load_model(tmp_path / "model.safetensors")

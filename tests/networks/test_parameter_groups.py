@@ -51,7 +51,7 @@ def test_each_stage_of_an_efficientnet_learns_less_than_the_next_and_its_unused_
 
 
 def test_each_stage_of_a_transformer_learns_less_than_the_next() -> None:
-    pytest.importorskip("einops")
+    pytest.importorskip("einops", reason="SwinUNETR needs it")
     network = SwinUNETR(1, 2, feature_size=12, spatial_dims=2)
     found = rates(network, layer_decay=0.5)
     assert set(found) == {name for name, _ in network.named_parameters()}

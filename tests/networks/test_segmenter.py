@@ -34,7 +34,7 @@ CASES = [
 @pytest.mark.parametrize(("arguments", "size"), CASES)
 def test_there_is_one_logit_a_class_at_each_position_and_everything_learns(arguments: dict, size: tuple) -> None:
     if arguments.get("backbone") == "swin_unetr":
-        pytest.importorskip("einops")
+        pytest.importorskip("einops", reason="SwinUNETR needs it")
     network = build_segmenter(3, **arguments)
     logits = network(torch.rand(2, arguments.get("in_channels", 1), *size))
     assert logits.shape == (2, 3, *size)
@@ -64,7 +64,7 @@ def test_flexible_unet_takes_the_weights_and_gives_the_same_answer() -> None:
 
 
 def test_swin_unetr_takes_the_weights_and_gives_the_same_answer() -> None:
-    pytest.importorskip("einops")
+    pytest.importorskip("einops", reason="SwinUNETR needs it")
     network = build_segmenter(2, spatial_dims=2, backbone="swin_unetr", feature_size=12).eval()
     stock = SwinUNETR(1, 2, feature_size=12, spatial_dims=2)
     stock.load_state_dict(network.state_dict(), strict=True)
@@ -115,6 +115,6 @@ def test_a_light_decoder_is_built_as_its_file_says(tmp_path: Path) -> None:
 )
 def test_arguments_that_do_not_fit_are_refused(arguments: dict, reason: str) -> None:
     if arguments.get("backbone") == "swin_unetr":
-        pytest.importorskip("einops")
+        pytest.importorskip("einops", reason="SwinUNETR needs it")
     with pytest.raises(ConfigError, match=reason):
         build_segmenter(**{"num_classes": 2, **arguments})

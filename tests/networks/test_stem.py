@@ -87,7 +87,7 @@ def test_nothing_is_adapted_without_being_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_transformer_is_not_inflated_and_says_why(tmp_path: Path) -> None:
-    pytest.importorskip("einops")
+    pytest.importorskip("einops", reason="SwinUNETR needs it")
     _, file = pretrained(tmp_path, backbone="swin_unetr", feature_size=12)
     network = build_segmenter(2, encoder_file=file, spatial_dims=3)
     with pytest.raises(ConfigError, match="attention and patch merging of a transformer cannot be inflated"):

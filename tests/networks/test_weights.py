@@ -45,7 +45,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("arguments", NETWORKS)
 def test_the_loaded_encoder_equals_the_saved_one_bit_for_bit(tmp_path: Path, arguments: dict) -> None:
     if arguments.get("backbone") == "swin_unetr":
-        pytest.importorskip("einops")
+        pytest.importorskip("einops", reason="SwinUNETR needs it")
     net = stepped(**arguments)
     save_encoder(tmp_path / "encoder.safetensors", net)
     encoder, metadata = load_encoder(tmp_path / "encoder.safetensors")

@@ -24,8 +24,8 @@ from monai_mixssl.networks import (
 )
 from monai_mixssl.workflows import exportable, save_state
 
-onnxruntime = pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
+onnxruntime = pytest.importorskip("onnxruntime", reason="compares ONNX with it")
+pytest.importorskip("onnxscript", reason="torch exports with it")
 
 BUNDLES = BUNDLE.parent
 # largest difference of any output, as a share of the largest output

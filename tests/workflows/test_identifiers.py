@@ -72,7 +72,7 @@ for kept in ({}, {"track_meta": True, "weights_only": False}) * 2:
 for path in [path for path in scans.rglob("*") if "bad" in str(path)] + [scans]:
     try:
         load({"image": str(path)})
-    except Exception:
+    except Exception:  # whatever is printed must hold no identifier
         traceback.print_exc()
 """
 

@@ -25,7 +25,7 @@ def raised(text: str, **names: object) -> BaseException:
     """What the statements raise."""
     try:
         exec(text, {**globals(), **names})
-    except BaseException as error:
+    except BaseException as error:  # KeyboardInterrupt is one of the cases
         return error
     raise AssertionError("nothing was raised")
 
