@@ -12,11 +12,12 @@ from recipes import Recipe
 from source_pool import SourcePool
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
+from variants import blend_spectra, with_differences
 from views import crop_and_flip, jitter
 
 from monai_mixssl.losses import DualObjectiveLoss
 from monai_mixssl.mixing import blend
-from monai_mixssl.networks import MixSSLNet, pool_features
+from monai_mixssl.networks import LightDecoder, MixSSLNet, pool_features
 from monai_mixssl.transforms.transparency import TransparencySampler
 
 __all__ = ["MixingMethod"]
@@ -43,6 +44,11 @@ class MixingMethod(nn.Module):
             transparency="map" if recipe.transparency_map_cells else "number",
             projection_size=PROJECTION if recipe.agreement_weight else None,
         )
+        if recipe.reconstruct_source:
+            record = self.network.record
+            self.network.decoder = LightDecoder(
+                len(pool.images.shape) - 2, record["feature_channels"], 2, norm=LightDecoder.norm_beside(record)
+            )
         taught = recipe.agreement == "teacher"
         self.objectives = bool(recipe.reconstruction_weight or recipe.transparency_weight)
         self.loss = DualObjectiveLoss(
@@ -75,13 +81,19 @@ class MixingMethod(nn.Module):
         size = x.shape[2:]
         drawn = [self.sampler.draw(self.random, size) for _ in range(blended)]
         t = torch.stack(drawn + [self.sampler.opaque(size)] * (len(x) - blended))
-        s = self.pool.draw(len(x), generator)
-        m = blend(x, s, t, match=recipe.match, renormalize=recipe.renormalize, batch=True)
-        return m, {"image": x, "transparency": t}
+        s = torch.stack([self.pool.draw(len(x), generator) for _ in range(recipe.sources)]).mean(dim=0)
+        if recipe.spectra:
+            m = blend_spectra(x, s, t)
+        else:
+            m = blend(x, s, t, match=recipe.match, renormalize=recipe.renormalize, batch=True)
+        return m, {"image": torch.cat([x, s], dim=1) if recipe.reconstruct_source else x, "transparency": t}
 
     def forward(self, batch: tuple[Tensor, dict[str, Tensor]]) -> dict[str, Tensor]:
         blends, wanted = batch
         prediction = self.network(blends)
+        if self.recipe.reconstruct_differences:
+            prediction["reconstruction"] = with_differences(prediction["reconstruction"].float())
+            wanted = {**wanted, "image": with_differences(wanted["image"])}
         parts = self.loss(prediction, wanted)
         if self.teacher is None:
             return parts

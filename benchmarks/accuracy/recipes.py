@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from torch.distributions import Bernoulli, Beta, Distribution
+
 __all__ = ["RECIPES", "Recipe"]
 
 
@@ -14,7 +16,7 @@ class Recipe:
 
     Attributes:
         source: see ``source_pool.SOURCES``.
-        transparency: range that is drawn from uniformly.
+        transparency: range that is drawn from uniformly, or a distribution.
         transparency_map_cells: cells along an axis of a map, 0 for one number an image.
         match: intensities of the source, ``"mean_std"`` or None.
         renormalize: whether the blend is given the target's mean and deviation.
@@ -25,10 +27,14 @@ class Recipe:
         jitter: strength of random brightness and contrast, 0 for none.
         views: 1, or 2 where the agreement has a weight.
         blended_views: how many of the views are blended.
+        sources: how many images are averaged into the source of one blend.
+        reconstruct_source: whether the source is reconstructed beside the target.
+        reconstruct_differences: whether the differences of neighbouring pixels are compared, too.
+        spectra: whether amplitudes are blended, and not pixels; without a map.
     """
 
     source: str = "dead_leaves"
-    transparency: tuple[float, float] = (0.0, 1.0)
+    transparency: tuple[float, float] | Distribution = (0.0, 1.0)
     transparency_map_cells: int = 0
     match: str | None = None
     renormalize: bool = False
@@ -40,6 +46,10 @@ class Recipe:
     jitter: float = 0.0
     views: int = 1
     blended_views: int = 2
+    sources: int = 1
+    reconstruct_source: bool = False
+    reconstruct_differences: bool = False
+    spectra: bool = False
 
 
 PLAIN = Recipe()
@@ -89,6 +99,14 @@ RECIPES: dict[str, Recipe] = {
     "vicreg_no_transparency": replace(STRONG, agreement="vicreg", transparency_weight=0.0),
     "wide_no_transparency": replace(STRONG, transparency=(0.2, 1.0), transparency_weight=0.0),
     "number_no_transparency": replace(STRONG, transparency_map_cells=0, transparency_weight=0.0),
+    # the fourth search: cells of 4 x 4 pixels that are wholly of one image, and variants of the plain method
+    "plain_cells": replace(PLAIN, transparency=Bernoulli(0.4), transparency_map_cells=7),
+    "mixssl_cells": replace(STRONG, transparency=Bernoulli(0.7), transparency_map_cells=7),
+    "plain_skewed": replace(PLAIN, transparency=Beta(2.0, 1.0)),
+    "plain_two_sources": replace(PLAIN, sources=2),
+    "plain_both": replace(PLAIN, reconstruct_source=True),
+    "plain_differences": replace(PLAIN, reconstruct_differences=True),
+    "plain_spectra": replace(PLAIN, spectra=True),
     # the first search
     "agree": AGREE,
     "agree_r10_t1": replace(AGREE, reconstruction_weight=10.0),
