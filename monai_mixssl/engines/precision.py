@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import logging
+import platform
+
 import torch
 
 from monai_mixssl.errors import ConfigError
 
-__all__ = ["AMP_DTYPES", "autocast", "grad_scaler"]
+__all__ = ["AMP_DTYPES", "autocast", "grad_scaler", "warn_where_slow"]
+
+logger = logging.getLogger(__name__)
 
 AMP_DTYPES: dict[str, torch.dtype | None] = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -35,3 +40,23 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 def grad_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler | None:
     """The loss scaler that fp16 needs, and None for the precisions that need none."""
     return torch.amp.GradScaler(device.type) if precision == "fp16" else None
+
+
+def warn_where_slow(device: torch.device, precision: str) -> bool:
+    """Say so where bf16 is computed without instructions for it: on an x86 CPU below AVX-512.
+
+    There it saves nothing and takes several times as long as full precision; ``docs/networks.md`` has the figures.
+
+    Args:
+        device: where the network runs.
+        precision: ``"none"``, ``"bf16"`` or ``"fp16"``.
+
+    Returns:
+        Whether it was said.
+    """
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    slow = device.type == "cpu" and precision == "bf16" and x86
+    if slow and not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        logger.warning("bf16 is emulated on this CPU, which has no AVX-512, and takes far longer; use amp none.")
+        return True
+    return False

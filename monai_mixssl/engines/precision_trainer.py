@@ -18,7 +18,7 @@ from monai.utils.enums import CommonKeys as Keys
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from monai_mixssl.engines.precision import autocast, grad_scaler
+from monai_mixssl.engines.precision import autocast, grad_scaler, warn_where_slow
 from monai_mixssl.engines.prepare_labelled import PrepareLabelledBatch
 from monai_mixssl.errors import TrainingError
 
@@ -75,6 +75,7 @@ class PrecisionTrainer(SupervisedTrainer):
     ) -> None:
         device = torch.device(device)
         autocast(device, precision)  # refuses a wrong precision now rather than in the first step
+        warn_where_slow(device, precision)
         self.precision = precision
         self.max_grad_norm = max_grad_norm
         self.gradient_scaler = grad_scaler(device, precision)

@@ -151,3 +151,22 @@ def test_the_bar_shows_the_losses_and_metrics_that_it_is_told(capsys):
     assert "cross entropy=" in shown
     assert f"held out={validator.state.metrics['val_loss']:.4f}" in shown
     assert "AUC" not in shown  # nobody has computed it
+
+
+@pytest.mark.parametrize(
+    ("machine", "capability", "precision", "said"),
+    [
+        ("x86_64", "AVX2", "bf16", True),
+        ("AMD64", "DEFAULT", "bf16", True),
+        ("x86_64", "AVX512", "bf16", False),
+        ("x86_64", "AVX2", "none", False),
+        ("aarch64", "DEFAULT", "bf16", False),
+    ],
+)
+def test_bf16_that_the_processor_only_emulates_is_said_to_be_slow(
+    monkeypatch, caplog, machine, capability, precision, said
+):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    trainer(network(), items(3), precision=precision)
+    assert ("use amp none" in caplog.text) == said
