@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables and pictures from the results of ``run.py``.
 
-    python benchmarks/accuracy/tables.py --results docs/results/accuracy.jsonl --runs runs --write docs/accuracy.md
+    python benchmarks/accuracy/tables.py --results docs/results/accuracy.jsonl --runs runs \
+        --write docs/accuracy.md --write_all docs/results/accuracy.md
 
 Every comparison is with the best peer, chosen by the mean over seeds of its validation score, never by a test score.
 Beside each difference stand its 95 % interval over seeds (paired, t distribution), a paired t-test, and a 95 % interval
-from a bootstrap over test images, which needs the predicted classes in ``--runs``.
+from a bootstrap over test images, which needs the predicted classes in ``--runs``; what was computed once is kept in
+``…_bootstrap.jsonl`` beside the results.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from labelled_sets import KNOWN, load_set
+from bootstrap import Bootstraps, Key
 from recipes import RECIPES
 
 from monai_mixssl.compare.statistics import Difference, paired_difference
@@ -30,8 +32,6 @@ from matplotlib import pyplot as plt
 
 NOT_PEERS = ("random", "scratch")
 BEGIN, END = "<!-- begin of the tables, by benchmarks/accuracy/tables.py -->", "<!-- end of the tables -->"
-BOOTSTRAPS = 2000
-Key = tuple[str, str, str, str, str]  # set, labels, protocol, tap, split
 
 
 class Results:
@@ -56,30 +56,13 @@ class Results:
         return max(means, key=lambda method: means[method]) if means else None
 
 
-def bootstrap(runs: Path | None, key: Key, ours: str, peer: str, seeds: Sequence[int], size: int) -> str:
-    """95 % interval in points of the mean difference when test images are drawn anew; seeds and draws stay."""
-    name, labels, protocol, tap, split = key
-    if runs is None or name not in KNOWN:
-        return "-"
-    truth = load_set(name, size).labels[split]
-    right = []
-    for method in (ours, peer):
-        files = [runs / f"{name}_{method}_{seed}.npz" for seed in seeds]
-        if not all(file.is_file() for file in files):
-            return "-"
-        per_seed = [(np.load(file)[f"{protocol} {labels} {tap} {split}"] == truth).mean(axis=0) for file in files]
-        right.append(np.mean(per_seed, axis=0))
-    gain = right[0] - right[1]
-    drawn = np.random.RandomState(0).randint(len(gain), size=(BOOTSTRAPS, len(gain)))
-    low, high = np.percentile(gain[drawn].mean(axis=1), [2.5, 97.5]) * 100
-    return f"{low:+.1f} to {high:+.1f}"
-
-
-def comparison_rows(results: Results, ours: str, runs: Path | None, size: int) -> list[str]:
-    """One row a cell on test images: ours, the best peer, and the difference."""
+def comparison_rows(results: Results, ours: str, bootstraps: Bootstraps, short: bool) -> list[str]:
+    """One row a cell on test images: ours, the best peer, and the difference; ``short``: few labels, the last map."""
     rows = []
     for key in sorted(results.values):
         if key[4] != "test" or ours not in results.values[key]:
+            continue
+        if short and (key[1] == "all" or key[2] == "knn" or key[3] != "last"):
             continue
         peer = results.best_peer(key, ours)
         if peer is None or peer not in results.values[key]:
@@ -89,9 +72,11 @@ def comparison_rows(results: Results, ours: str, runs: Path | None, size: int) -
         seeds = difference.seeds
         if not seeds:
             continue
+        interval = bootstraps.interval(key, ours, peer, seeds)
+        by_image = f"{interval[0]:+.1f} to {interval[1]:+.1f}" if interval else "-"
         rows.append(
             f"| {' | '.join(key[:4])} | {_spread(mine.values())} | {peer} {_spread(other.values())} | "
-            f"{_shown(difference)} | {bootstrap(runs, key, ours, peer, seeds, size)} | {len(seeds)} |"
+            f"{_shown(difference)} | {by_image} | {len(seeds)} |"
         )
     return rows
 
@@ -147,6 +132,23 @@ def draw(results: Results, path: Path, sets: Sequence[str], protocol: str, tap: 
     plt.close(figure)
 
 
+def time_table(lines: Iterable[dict[str, Any]], ours: str) -> list[str]:
+    """Processor time of pretraining for equal images, where it was one thread of a processor's own bfloat16."""
+    seconds: dict[str, dict[tuple[str, int], float]] = defaultdict(dict)
+    for line in lines:
+        if line["metric"] == "top1" and line["precision"] == "bf16" and line["seconds"] and line["threads"] == 1:
+            seconds[line["method"]][line["set"], line["seed"]] = line["seconds"]
+    means = {name: float(np.mean(list(found.values()))) for name, found in seconds.items()}
+    if ours not in means:
+        return []
+    rows = [f"| method | seconds | times {ours} | runs |", "|---|---|---|---|"]
+    for name in sorted(means, key=lambda name: means[name]):
+        if name in (ours, "mixssl_plain") or name not in RECIPES:
+            spread = _spread(seconds[name].values(), digits=0)
+            rows.append(f"| {name} | {spread} | {means[name] / means[ours]:.2f} | {len(seconds[name])} |")
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, required=True)
@@ -154,34 +156,45 @@ def main() -> None:
     parser.add_argument("--ours", default="mixssl")
     parser.add_argument("--size", type=int, default=28)
     parser.add_argument("--write", type=Path, help="a Markdown file whose part between two markers is replaced")
+    parser.add_argument("--write_all", type=Path, help="the same for the tables of all cells")
     arguments = parser.parse_args()
     lines = [json.loads(line) for line in arguments.results.read_text().splitlines()]
     results = Results(lines, "top1")
     sets = sorted({line["set"] for line in lines if line["metric"] == "top1"})
-    text = ["### Against the best peer (top-1 accuracy, test)", ""]
-    text += ["| set | labels | protocol | tap | " + arguments.ours + " | best peer on validation | points "
+    kept = arguments.results.with_name(f"{arguments.results.stem}_bootstrap.jsonl")
+    bootstraps = Bootstraps(kept, arguments.runs, arguments.size)
+    title = ["| set | labels | protocol | tap | " + arguments.ours + " | best peer on validation | points "
              "(95 % interval; p) | bootstrap over images | seeds |", "|---" * 9 + "|"]  # fmt: skip
-    text += comparison_rows(results, arguments.ours, arguments.runs, arguments.size)
-    text += ["", "### All methods (top-1 accuracy, test, mean ± standard deviation over seeds)", ""]
+    short = [*title, *comparison_rows(results, arguments.ours, bootstraps, short=True)]
+    whole = ["## Against the best peer", "", *title, *comparison_rows(results, arguments.ours, bootstraps, short=False)]
+    whole += ["", "## All methods (mean ± standard deviation over seeds)", ""]
     for name in sets:
         for protocol, tap in (("linear", "last"), ("linear", "last2x2"), ("knn", "last"), ("finetune", "last")):
-            text += method_table(results, name, protocol, tap)
-    text += dice_table(Results(lines, "dice"))
+            whole += method_table(results, name, protocol, tap)
+    whole += dice_table(Results(lines, "dice"))
     if arguments.write:
         picture = arguments.write.parent / "results" / "accuracy_linear_5.png"
         draw(results, picture, sets, "linear", "last", "5")
-        text += [f"![Linear probe with 5 labels a class](results/{picture.name})"]
-        page = arguments.write.read_text()
-        found = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-        section = "\n".join([BEGIN, *text, END])
-        arguments.write.write_text(found.sub(lambda _: section, page))
-    else:
-        print("\n".join(text))
+        short += ["", f"![Linear probe with 5 labels a class](results/{picture.name})"]
+        times = time_table(lines, arguments.ours)
+        replace_between_markers(arguments.write, [*short, *([""] if times else []), *times])
+    if arguments.write_all:
+        replace_between_markers(arguments.write_all, whole)
+    if not (arguments.write or arguments.write_all):
+        print("\n".join(whole))
 
 
-def _spread(values: Iterable[float]) -> str:
+def replace_between_markers(page: Path, section: Sequence[str]) -> None:
+    """Put a section between the two markers of a page."""
+    found = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    text = "\n".join([BEGIN, "", *section, "", END])
+    page.write_text(found.sub(lambda _: text, page.read_text()))
+
+
+def _spread(values: Iterable[float], digits: int = 3) -> str:
     numbers = list(values)
-    return f"{np.mean(numbers):.3f}" + (f" ± {np.std(numbers, ddof=1):.3f}" if len(numbers) > 1 else "")
+    spread = f" ± {np.std(numbers, ddof=1):.{digits}f}" if len(numbers) > 1 else ""
+    return f"{np.mean(numbers):.{digits}f}{spread}"
 
 
 def _shown(difference: Difference) -> str:

@@ -80,15 +80,18 @@ def test_every_cell_is_made_once_with_the_stated_fields(made):
 
 def test_the_table_names_every_method_and_says_what_was_not_run(made):
     folder, _ = made
-    page = folder / "page.md"
-    page.write_text(
-        "before\n<!-- begin of the tables, by benchmarks/accuracy/tables.py --><!-- end of the tables -->\nafter"
-    )
-    done = typed("tables.py", "--results", folder / "results.jsonl", "--write", page, "--ours", "mixssl_plain")
+    page, whole = folder / "page.md", folder / "whole.md"
+    for file in (page, whole):
+        file.write_text(
+            "before\n<!-- begin of the tables, by benchmarks/accuracy/tables.py --><!-- end of the tables -->\nafter"
+        )
+    keys = ["--write", page, "--write_all", whole, "--ours", "mixssl_plain"]
+    done = typed("tables.py", "--results", folder / "results.jsonl", *keys)
     assert done.returncode == 0, done.stderr[-2000:]
-    text = page.read_text()
-    assert text.startswith("before")
-    assert text.endswith("after")
+    for file in (page, whole):
+        assert file.read_text().startswith("before")
+        assert file.read_text().endswith("after")
+    text = whole.read_text()
     assert all(f"| {method} |" in text for method in METHODS.split(","))
     assert "| scratch | 0." in text  # its fine-tuning
     assert (folder / "results" / "accuracy_linear_5.png").stat().st_size > 1000
@@ -125,3 +128,41 @@ def test_a_set_that_is_not_in_the_layout_is_refused_by_name(tmp_path):
     done = typed("run.py", "--sets", tmp_path / "odd.npz", "--methods", "random", "--results", tmp_path / "r.jsonl")
     assert done.returncode != 0
     assert "odd.npz lacks train_images" in done.stderr.splitlines()[-1]
+
+
+def test_an_interval_over_images_is_kept_for_the_same_methods_and_seeds_alone(tmp_path):
+    """Predicted classes are too large to keep; the interval that they gave is not made up for other seeds."""
+    random = np.random.RandomState(0)
+    labels = random.randint(0, 2, 40)
+    blank = {f"{split}_images": np.zeros((40, 28, 28), np.uint8) for split in ("train", "val", "test")}
+    np.savez(tmp_path / "busi.npz", **blank, **{f"{split}_labels": labels for split in ("train", "val", "test")})
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    wrong = random.rand(2, 10, 40) < 0.3  # of the peer; ours is never wrong
+    for seed in (0, 1):
+        np.savez(runs / f"busi_ours_{seed}.npz", **{"linear 5 last test": np.stack([labels] * 10)})
+        np.savez(runs / f"busi_peer_{seed}.npz", **{"linear 5 last test": labels ^ wrong[seed]})
+    script = tmp_path / "keep.py"
+    script.write_text(
+        f"""import sys
+sys.path.insert(0, {str(FOLDER)!r})
+from pathlib import Path
+import bootstrap
+from labelled_sets import load_set
+bootstrap.load_set = lambda name, size: load_set({str(tmp_path / "busi.npz")!r}, size)
+key, kept = ("busi", "5", "linear", "last", "test"), Path({str(tmp_path / "kept.jsonl")!r})
+first = bootstrap.Bootstraps(kept, Path({str(runs)!r}), 28).interval(key, "ours", "peer", [0, 1])
+later = bootstrap.Bootstraps(kept, None, 28)
+assert later.interval(key, "ours", "peer", [0, 1]) == first
+assert later.interval(key, "ours", "peer", [0, 1, 2]) is None
+assert later.interval(key, "ours", "other", [0, 1]) is None
+print(*first)
+"""
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    low, high = (float(number) for number in done.stdout.split())
+    # the mean of n independent values has the deviation of the values over the root of n
+    gains = 100 * wrong.mean(axis=(0, 1))
+    half = 1.96 * gains.std() / np.sqrt(len(gains))
+    assert (low, high) == (pytest.approx(gains.mean() - half, abs=1), pytest.approx(gains.mean() + half, abs=1))
