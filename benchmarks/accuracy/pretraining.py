@@ -86,7 +86,7 @@ def pretrain(
     torch.manual_seed(seed)
     if method in METHODS_WITHOUT_TRAINING:
         return Pretrained(build_encoder(budget.backbone, len(images.shape) - 2, 1)[0], record, 0, 0.0, float("nan"))
-    network = build_method(method, budget.backbone, images, seed)
+    network = build_method(method, budget, images, seed)
     steps = budget.images // (budget.batch_size * network.views)
     optimizer = torch.optim.AdamW(network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay)
     schedule = WarmupCosineSchedule(optimizer, warmup_steps=steps // 10, t_total=steps, warmup_multiplier=0.1)
@@ -126,13 +126,14 @@ def pretrain(
     )
 
 
-def build_method(name: str, backbone: str, images: Images, seed: int) -> nn.Module:
+def build_method(name: str, budget: Budget, images: Images, seed: int) -> nn.Module:
     """A recipe of ours, or a peer."""
+    backbone = budget.backbone
     if name in RECIPES:
         from mixing_method import MixingMethod
 
         recipe = RECIPES[name]
-        return MixingMethod(recipe, backbone, SourcePool(recipe.source, images, seed), seed)
+        return MixingMethod(recipe, backbone, SourcePool(recipe.source, images, seed, budget.images), seed)
     if name in RESTORING:
         return RESTORING[name](backbone, None, len(images.shape) - 2)
     from peers import PEERS  # needs lightly
@@ -141,7 +142,7 @@ def build_method(name: str, backbone: str, images: Images, seed: int) -> nn.Modu
         known = [*METHODS_WITHOUT_TRAINING, *RECIPES, *RESTORING, *PEERS]
         raise SystemExit(f"no method {name}: there are {', '.join(known)}.")
     wants_sources = name in ("simclr_blended", "simclr_extra")
-    return PEERS[name](backbone, SourcePool("dead_leaves", images, seed) if wants_sources else None)
+    return PEERS[name](backbone, SourcePool("dead_leaves", images, seed, budget.images) if wants_sources else None)
 
 
 def _prepared(batch: Any, device: Any, non_blocking: bool, **kwargs: Any) -> tuple[Any, None]:

@@ -25,9 +25,10 @@ class SourcePool:
         kind: one of SOURCES; photographs are 2D.
         targets: the training images (N, 1, *size), whose size is taken, and which are the sources of ``"same_domain"``.
         seed: of the generated images.
+        most: how many generated images at most; a run that sees fewer needs no more.
     """
 
-    def __init__(self, kind: str, targets: Images, seed: int) -> None:
+    def __init__(self, kind: str, targets: Images, seed: int, most: int) -> None:
         size = tuple(targets.shape[2:])
         if kind == "photographs":
             self.images: Images = load_photographs(size[0])
@@ -36,7 +37,7 @@ class SourcePool:
         else:
             source = build_source(kind)
             source.set_random_state(seed)
-            self.images = torch.stack([source((1, *size))[0] for _ in range(POOL[len(size)])])
+            self.images = torch.stack([source((1, *size))[0] for _ in range(min(most, POOL[len(size)]))])
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """(count, 1, *size), each cropped and mirrored at random."""
