@@ -20,7 +20,7 @@ class Bootstraps:
     """95 % intervals of mean differences when test images are drawn anew; seeds and draws of labels stay.
 
     They need every image's predicted class, which ``run.py --runs`` leaves and nobody wants to keep: so an interval,
-    once computed, is kept as a line of ``kept``, and is used again for the same methods and seeds.
+    once computed, is kept as a line of ``kept``, and is used again for the same methods, seeds and difference.
 
     Args:
         kept: JSON lines; made and added to where needed.
@@ -32,10 +32,16 @@ class Bootstraps:
         self.kept, self.runs, self.size = kept, runs, size
         self.lines = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
 
-    def interval(self, key: Key, ours: str, peer: str, seeds: Sequence[int]) -> tuple[float, float] | None:
-        """Low and high, in points, of ours minus the peer's; None where neither is at hand."""
+    def interval(
+        self, key: Key, ours: str, peer: str, seeds: Sequence[int], difference: float
+    ) -> tuple[float, float] | None:
+        """Low and high, in points, of ours minus the peer's; None where neither classes nor a kept line are at hand.
+
+        Args:
+            difference: the mean over seeds that the interval is of, as a share: a kept one of other runs is not used.
+        """
         asked = {**dict(zip(("set", "labels", "protocol", "tap", "split"), key, strict=True)), "ours": ours}
-        asked |= {"peer": peer, "seeds": list(seeds)}
+        asked |= {"peer": peer, "seeds": list(seeds), "points": round(100 * difference, 2)}
         found = self._computed(key, ours, peer, seeds)
         if found is None:
             same = [line for line in self.lines if all(line[name] == value for name, value in asked.items())]

@@ -19,7 +19,7 @@ from monai_mixssl.engines.precision import autocast
 from monai_mixssl.networks import EncoderClassifier
 from monai_mixssl.probes import FeatureTable, class_scores, extract_features, knn_probe, linear_probe
 
-__all__ = ["Effort", "evaluate"]
+__all__ = ["PROBES", "Effort", "evaluate"]
 
 TAPS = ("last", "all", "last2x2")
 PROBES = {"linear": linear_probe, "knn": knn_probe}
@@ -30,7 +30,7 @@ class Effort:
     """How much is evaluated.
 
     Attributes:
-        labels: amounts: images a class, or "all".
+        labels: amounts for the probes: images a class, or "all".
         probe_draws: draws of labels for the probes.
         finetune_draws: draws for fine-tuning.
         finetune_labels: amounts to fine-tune with.
@@ -56,7 +56,6 @@ def evaluate(
     effort: Effort,
     precision: str = "bf16",
     device: str = "cpu",
-    probes: bool = True,
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Scores of an encoder.
 
@@ -66,7 +65,7 @@ def evaluate(
     """
     rows, predicted = [], {}
     cells = []
-    if probes:
+    if effort.labels:
         tables = _tables(encoder.to(device), data, effort, device)
         for amount in effort.labels:
             draws = label_draws(data.labels["train"], amount, seed, effort.probe_draws)

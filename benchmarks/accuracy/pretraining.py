@@ -35,7 +35,7 @@ class Budget:
         batch_size: targets a step; a method of two views sends twice as many through the encoder.
         learning_rate: peak, after a linear warm-up over a tenth of the steps; then a cosine to 0.
         weight_decay: of AdamW.
-        precision: ``"none"`` or ``"bf16"``; losses are float32 either way.
+        precision: ``"none"`` or ``"bf16"``, of all methods' losses, too, but for what these compute in float32.
         backbone: name of the encoder.
     """
 

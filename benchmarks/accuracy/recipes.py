@@ -61,7 +61,8 @@ STRONG = replace(AGREE, reconstruction_weight=10.0, transparency_weight=10.0)
 RECIPES: dict[str, Recipe] = {
     # the paper's method as far as its abstract tells
     "mixssl_plain": PLAIN,
-    # the best of ours on validation images over three seeds and sets; the bundle's configs/two_views.json
+    # the best with both objectives on validation images over three seeds and sets; the bundle's configs/two_views.json
+    # has it with other crops
     "mixssl": STRONG,
     # matched intensities and renormalised blends: the default of the first release
     "matched": MATCHED,

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from evaluation import Effort, evaluate
+from evaluation import PROBES, Effort, evaluate
 from labelled_sets import KNOWN, load_set
 from pretraining import Budget, pretrain
 
@@ -74,6 +74,8 @@ def main() -> None:
     part, parts = (int(number) for number in arguments.shard.split("/"))
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     cells = [Cell(name, method, seed) for seed in seeds for name in sets for method in methods]
+    if arguments.search and arguments.runs:
+        raise SystemExit("--search looks at validation images alone, and leaves nothing for --runs: leave that out.")
     effort = SEARCH if arguments.search else Effort(finetune_steps=arguments.finetune_steps)
     if arguments.no_finetune:
         effort = replace(effort, finetune_labels=())
@@ -85,11 +87,16 @@ def main() -> None:
         rate = arguments.learning_rate or LEARNING_RATES.get(cell.method, Budget.learning_rate)
         own = replace(budget, learning_rate=rate)
         protocol = {"size": arguments.size, **asdict(own), "search": arguments.search}
-        if done(arguments.results, cell, protocol):
+        if arguments.finetune_steps != Effort.finetune_steps:
+            protocol["finetune_steps"] = arguments.finetune_steps
+        made = [line for line in read(arguments.results) if belongs(line, cell, protocol)]
+        if wanted(cell, effort) <= {(line["protocol"], line["labels"]) for line in made}:
             continue
         start = time.perf_counter()
-        lines = make(cell, own, effort, arguments)
-        add(arguments.results, [{**line, **protocol, "commit": commit} for line in lines])
+        lines = make(cell, own, effort, arguments, protocol)
+        known = [number_of(line) for line in made]
+        new = [line for line in lines if number_of(line) not in known]
+        add(arguments.results, [{**line, **protocol, "commit": commit} for line in new])
         print(
             f"{number + 1} of {len(cells)}: {cell.set} {cell.method} seed {cell.seed}, "
             f"{time.perf_counter() - start:.0f} s; {shown(lines)}",
@@ -97,19 +104,21 @@ def main() -> None:
         )
 
 
-def make(cell: Cell, budget: Budget, effort: Effort, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def make(
+    cell: Cell, budget: Budget, effort: Effort, arguments: argparse.Namespace, protocol: dict[str, Any]
+) -> list[dict[str, Any]]:
     """Pretrain and evaluate one cell."""
     data = load_set(cell.set, arguments.size)
+    predictions = arguments.runs / f"{data.name}_{cell.method}_{cell.seed}.npz" if arguments.runs else None
+    if predictions and predictions.exists() and str(np.load(predictions).get("made by")) != json.dumps(protocol):
+        raise SystemExit(f"{predictions.name} in --runs was made in another way; choose another folder for --runs.")
     found = pretrain(cell.method, data.images["train"], cell.seed, budget, arguments.device, arguments.progress)
-    # from scratch is fine-tuning of random weights, and a random encoder is what probes see of them
-    only = {"scratch": {"probes": False}, "random": {"effort": replace(effort, finetune_labels=())}}
-    options = {"effort": effort, **only.get(cell.method, {})}
     rows, predicted = evaluate(
-        found.encoder, found.record, data, cell.seed, precision=budget.precision, device=arguments.device, **options
+        found.encoder, found.record, data, cell.seed, of_method(cell.method, effort), budget.precision, arguments.device
     )
-    if arguments.runs:
+    if predictions:
         arguments.runs.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(arguments.runs / f"{data.name}_{cell.method}_{cell.seed}.npz", **predicted)
+        np.savez_compressed(predictions, **predicted, **{"made by": np.array(json.dumps(protocol))})
     common = {"set": data.name, "method": cell.method, "seed": cell.seed}
     effort_made = {
         "images_seen": found.images_seen, "seconds": round(found.seconds, 1), "threads": torch.get_num_threads(),
@@ -118,11 +127,30 @@ def make(cell: Cell, budget: Budget, effort: Effort, arguments: argparse.Namespa
     return [{**common, **row, **effort_made} for row in rows]
 
 
-def done(results: Path, cell: Cell, protocol: dict[str, Any]) -> bool:
-    """Whether a cell stands in the results already, made in the same way."""
+def of_method(method: str, effort: Effort) -> Effort:
+    """From scratch is fine-tuning of random weights, and a random encoder is what probes see of them."""
+    if method == "scratch":
+        return replace(effort, labels=())
+    return replace(effort, finetune_labels=()) if method == "random" else effort
+
+
+def wanted(cell: Cell, effort: Effort) -> set[tuple[str, str]]:
+    """Protocols and amounts of labels that a complete cell has."""
+    own = of_method(cell.method, effort)
+    probes = {(name, amount) for name in PROBES for amount in own.labels}
+    return probes | {("finetune", amount) for amount in own.finetune_labels}
+
+
+def belongs(line: dict[str, Any], cell: Cell, protocol: dict[str, Any]) -> bool:
+    """Whether a line of the results is of this cell, made in the same way."""
     name = Path(cell.set).stem if cell.set not in KNOWN else cell.set
-    wanted = {"set": name, "method": cell.method, "seed": cell.seed, **protocol}
-    return any(all(line.get(key) == value for key, value in wanted.items()) for line in read(results))
+    same = {"set": name, "method": cell.method, "seed": cell.seed, **protocol}
+    return all(line.get(key) == value for key, value in same.items())
+
+
+def number_of(line: dict[str, Any]) -> tuple[str, ...]:
+    """Which number of its cell a line is."""
+    return tuple(line[name] for name in ("labels", "protocol", "tap", "split", "metric"))
 
 
 def read(results: Path) -> Iterator[dict[str, Any]]:

@@ -30,7 +30,7 @@ from monai_mixssl.compare.statistics import Difference, paired_difference
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-NOT_PEERS = ("random", "scratch")
+NOT_PEERS = ("random", "scratch", "simclr_blended", "simclr_extra")  # the last two: controls, with our images
 BEGIN, END = "<!-- begin of the tables, by benchmarks/accuracy/tables.py -->", "<!-- end of the tables -->"
 
 
@@ -42,7 +42,13 @@ class Results:
         for line in lines:
             if line["metric"] == metric:
                 key = (line["set"], line["labels"], line["protocol"], line["tap"], line["split"])
-                self.values[key][line["method"]][line["seed"]] = line["value"]
+                values = self.values[key][line["method"]]
+                if line["seed"] in values:
+                    cell = f"{line['set']} {line['method']} seed {line['seed']}"
+                    raise SystemExit(
+                        f"{cell} is in the results twice: keep runs of different protocols in files apart."
+                    )
+                values[line["seed"]] = line["value"]
 
     def best_peer(self, key: Key, ours: str) -> str | None:
         """The peer with the best mean on validation images, of those with all of our seeds; None without one."""
@@ -72,7 +78,7 @@ def comparison_rows(results: Results, ours: str, bootstraps: Bootstraps, short: 
         seeds = difference.seeds
         if not seeds:
             continue
-        interval = bootstraps.interval(key, ours, peer, seeds)
+        interval = bootstraps.interval(key, ours, peer, seeds, difference.mean)
         by_image = f"{interval[0]:+.1f} to {interval[1]:+.1f}" if interval else "-"
         rows.append(
             f"| {' | '.join(key[:4])} | {_spread(mine.values())} | {peer} {_spread(other.values())} | "

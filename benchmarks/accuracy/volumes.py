@@ -65,7 +65,17 @@ def main() -> None:
     arguments = parser.parse_args()
     unlabelled, labelled = split_hippocampus(arguments.runs / "sets")
     budget = Budget(arguments.images, arguments.batch_size, arguments.learning_rate, precision="none")
-    made = {(line["method"], line["seed"]): line for line in read(arguments.results) if line["set"] == NAME}
+    asked = {
+        "set": NAME, "labels": f"{100 * arguments.label_fraction:g}%", "images": budget.images,
+        "batch_size": budget.batch_size, "learning_rate": budget.learning_rate, "backbone": budget.backbone,
+    }  # fmt: skip
+    lines = [line for line in read(arguments.results) if asked.items() <= line.items()]
+    made = {(line["method"], line["seed"]) for line in lines}
+    arguments.runs.mkdir(parents=True, exist_ok=True)
+    used = arguments.runs / "asked.json"
+    if used.is_file() and json.loads(used.read_text()) != asked:
+        raise SystemExit("The folder of --runs holds runs that were asked for otherwise: choose another one.")
+    used.write_text(json.dumps(asked))
     for seed in range(arguments.seeds):
         for method in arguments.methods.split(","):
             if (method, seed) not in made:
@@ -123,7 +133,7 @@ def finetune(
         "set": NAME, "method": method, "seed": seed, "labels": amount, "protocol": "finetune", "tap": "all",
         "split": "test", "metric": "dice", "value": round(scores["scores"]["finetune"]["mean_dice"], 5),
         "images_seen": effort.get("images_seen", 0), "seconds": effort.get("seconds", 0.0),
-        "threads": torch.get_num_threads(), "device": arguments.device, "size": PATCH,
+        "threads": torch.get_num_threads(), "device": arguments.device, "size": PATCH, "images": budget.images,
         "batch_size": budget.batch_size, "learning_rate": budget.learning_rate, "backbone": budget.backbone,
         "pretraining_seed": None if scratch else seed % arguments.pretraining_seeds, "commit": git_commit(),
     }  # fmt: skip

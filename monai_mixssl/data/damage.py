@@ -16,7 +16,8 @@ __all__ = ["check_bad_share", "damaged", "is_damage", "is_the_files"]
 # Reasons are phrases of this package. What is not here is whole, and no image to train on: a report, a localizer,
 # a text file, a copy, a link, a constant image
 _DAMAGE = re.compile(
-    r"damaged|truncated|empty file|absurd|cannot|no permission|does not exist|missing|too short|NaN|differs? |fewer "
+    r"damaged|truncated|empty file|absurd|cannot|no permission|does not exist|file that is missing|too short|NaN|"
+    r"differs? |fewer "
 )
 # what says something about the machine, not about one file
 _THE_MACHINES = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR}

@@ -7,7 +7,11 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from monai_mixssl.data.dicom_header import DicomHeader
+from monai_mixssl.data.dicom_pixels import decode_dicom
+from monai_mixssl.data.records import LeftOut
 
 __all__ = ["SHARED_UID", "without_copies"]
 
@@ -20,8 +24,10 @@ Entry = tuple[str, str, DicomHeader]
 def without_copies(files: Sequence[Entry]) -> tuple[list[Entry], list[tuple[str, str]]]:
     """Takes each DICOM object once.
 
-    Files of one SOP instance are copies where they agree in size, place, number and time; where they do not, all of
-    them are kept, with `SHARED_UID` among their notes: some tools that take names out give every file the same UID.
+    Files of one SOP instance are copies where they agree in size, place, number and time, and, where patient or series
+    differ, in their pixels: an anonymised copy beside its original would put one image into training and validation.
+    Other files of one SOP instance are all kept, with `SHARED_UID` among their notes: some tools that take names out
+    give every file the same UID.
 
     Args:
         files: (key, path, header) of every file.
@@ -29,27 +35,36 @@ def without_copies(files: Sequence[Entry]) -> tuple[list[Entry], list[tuple[str,
     Returns:
         What is kept, in its order, and (key, path) of the copies.
     """
-    known: dict[str, dict[Hashable, int]] = defaultdict(dict)
+    known: dict[str, dict[Hashable, list[int]]] = defaultdict(lambda: defaultdict(list))
     kept: list[Entry] = []
     copies = []
     for key, path, header in files:
-        same = known[header.sop_instance]
-        what = _what(header)
-        if header.sop_instance and what in same:
+        alike = known[header.sop_instance][_what(header)]
+        if header.sop_instance and any(_is_copy(path, header, *kept[number][1:]) for number in alike):
             copies.append((key, path))
             continue
-        same[what] = len(kept)
+        alike.append(len(kept))
         kept.append((key, path, header))
-    for instance, same in known.items():
-        if instance and len(same) > 1:
-            for what, number in same.items():
+    for instance, by_what in known.items():
+        numbers = [number for alike in by_what.values() for number in alike]
+        if instance and len(numbers) > 1:
+            for number in numbers:
                 key, path, header = kept[number]
                 # an instance of its own, or all images of the series would have one id
-                own = replace(header, sop_instance=f"{instance} {what}", notes=(*header.notes, SHARED_UID))
-                kept[number] = key, path, own
+                own = f"{instance} {(header.patient, header.series, *_what(header))}"
+                kept[number] = key, path, replace(header, sop_instance=own, notes=(*header.notes, SHARED_UID))
     return kept, copies
 
 
-def _what(header: DicomHeader) -> Hashable:
+def _what(header: DicomHeader) -> tuple[Hashable, ...]:
     places = tuple((frame.orientation, frame.position, *frame.traits[1:]) for frame in header.frames)
-    return header.patient, header.series, header.rows, header.columns, header.instance, places
+    return header.rows, header.columns, header.instance, places
+
+
+def _is_copy(path: str, header: DicomHeader, other_path: str, other: DicomHeader) -> bool:
+    if (header.patient, header.series) == (other.patient, other.series):
+        return True
+    try:
+        return np.array_equal(decode_dicom(path), decode_dicom(other_path))
+    except LeftOut:  # pixels that cannot be read are nobody's copy: each is left out, or not, for its own reason
+        return False

@@ -134,9 +134,10 @@ def prepare_scan(
     report(summarize(found.images, found.excluded))
     write_excluded(output, found.excluded)
     if not found.images:
+        reasons = f" ({count_reasons(found.excluded)})" if found.excluded else ""
         raise DataError(
-            f"Nothing usable was found among {len(found.excluded)} files; dataset_dir must hold DICOM, NIfTI, NRRD, "
-            "MetaImage, PNG or JPEG images (excluded.jsonl in output_dir lists why each was left out)."
+            f"Nothing usable was found among {len(found.excluded)} files{reasons}; dataset_dir must hold DICOM, NIfTI, "
+            "NRRD, MetaImage, PNG or JPEG images (excluded.jsonl in output_dir lists why each was left out)."
         )
     check_bad_share(found.images, found.excluded, max_bad_share)
     private.remove_leftovers()  # they take room on the disk

@@ -42,21 +42,16 @@ def grad_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler | 
     return torch.amp.GradScaler(device.type) if precision == "fp16" else None
 
 
-def warn_where_slow(device: torch.device, precision: str) -> bool:
+def warn_where_slow(device: torch.device, precision: str) -> None:
     """Say so where bf16 is computed without instructions for it: on an x86 CPU below AVX-512.
 
-    There it saves nothing and takes several times as long as full precision; ``docs/networks.md`` has the figures.
+    There it takes several times as long as full precision; ``docs/networks.md`` has figures.
 
     Args:
         device: where the network runs.
         precision: ``"none"``, ``"bf16"`` or ``"fp16"``.
-
-    Returns:
-        Whether it was said.
     """
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     slow = device.type == "cpu" and precision == "bf16" and x86
     if slow and not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         logger.warning("bf16 is emulated on this CPU, which has no AVX-512, and takes far longer; use amp none.")
-        return True
-    return False

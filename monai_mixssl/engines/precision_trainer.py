@@ -52,7 +52,8 @@ class PrecisionTrainer(SupervisedTrainer):
 
     Raises:
         TrainingError: while running, where the loss or the gradient is not finite; the message names epoch, iteration
-            and sample ids.
+            and sample ids. With fp16 the scaler first halves its scale, leaving out a step each time, until that is
+            below 1.
     """
 
     default_prepare_batch: ClassVar[type[PrepareBatch]] = PrepareLabelledBatch
@@ -160,14 +161,16 @@ class PrecisionTrainer(SupervisedTrainer):
             self.scaler.unscale_(engine.optimizer)
         bound = math.inf if self.max_grad_norm is None else self.max_grad_norm
         norm = torch.nn.utils.clip_grad_norm_(engine.network.parameters(), bound)
+        # the scaler leaves out steps until its scale is small enough; below 1 that was not the reason
+        hopeless = self.scaler is None or self.scaler.get_scale() < 1
+        if hopeless and not torch.isfinite(norm):  # a step would make the weights, and the next checkpoint, useless
+            raise TrainingError(
+                f"the gradient is not finite in epoch {engine.state.epoch}, iteration {engine.state.iteration} "
+                f"({_parts(engine)}; images {', '.join(dict.fromkeys(self._stepped_on))}); the last checkpoint is "
+                "kept: lower learning_rate, use amp none, or leave these images out (private/files.csv says which "
+                "files they are)."
+            )
         if self.scaler is None:
-            if not torch.isfinite(norm):  # a step would make the weights, and the next checkpoint, useless
-                raise TrainingError(
-                    f"the gradient is not finite in epoch {engine.state.epoch}, iteration {engine.state.iteration} "
-                    f"({_parts(engine)}; images {', '.join(dict.fromkeys(self._stepped_on))}); the last checkpoint is "
-                    "kept: lower learning_rate, use amp none, or leave these images out (private/files.csv says which "
-                    "files they are)."
-                )
             engine.optimizer.step()
         else:
             self.scaler.step(engine.optimizer)

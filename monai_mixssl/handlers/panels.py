@@ -71,10 +71,16 @@ def draw_transparencies(path: Path, true: np.ndarray, predicted: np.ndarray, r2:
 
 
 def draw_losses(path: Path, log: Sequence[dict[str, Any]]) -> None:
-    """The two objectives over the iterations, training as a line and validation as dots, from the JSON-lines log."""
-    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
-    axes = figure.subplots(1, 2)
-    for axis, name in zip(axes, ("reconstruction_loss", "transparency_loss"), strict=True):
+    """The objectives over the iterations, training as a line and validation as dots, from the JSON-lines log.
+
+    The agreement of two views has a panel where it is trained.
+    """
+    names = ["reconstruction_loss", "transparency_loss"]
+    if any(line.get("agreement_loss") is not None for line in log):
+        names.append("agreement_loss")
+    figure = Figure(figsize=(4.2 * len(names), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(names))
+    for axis, name in zip(axes, names, strict=True):
         for event, key, style in (
             ("train", name, {"color": _BLUE, "linewidth": 1, "label": "training"}),
             ("validation", f"val_{name}", {"color": _ORANGE, "marker": "o", "markersize": 4, "label": "validation"}),

@@ -13,7 +13,11 @@ from tqdm import tqdm
 __all__ = ["TrainingProgress"]
 
 _SMOOTHING = 0.95
-_OBJECTIVES = {"reconstruction": "reconstruction_loss", "transparency": "transparency_loss"}
+_OBJECTIVES = {
+    "reconstruction": "reconstruction_loss",
+    "transparency": "transparency_loss",
+    "agreement": "agreement_loss",
+}
 _VALIDATION = {"validation": "val_loss"}
 
 
@@ -27,8 +31,8 @@ class TrainingProgress:
         batch_size: images in a step, over all processes.
         validator: the engine whose metrics are shown after each of its runs.
         disable: show nothing, as on all ranks but the first.
-        losses: what to show of the trainer's output, smoothed: its keys, each under the name to show it by. None: both
-            objectives of pretraining.
+        losses: what to show of the trainer's output, smoothed: its keys, each under the name to show it by. None: the
+            objectives of pretraining that are trained.
         metrics: what to show of the validator's metrics, likewise; one that a run has not computed is left out. None:
             its loss.
     """
@@ -44,7 +48,7 @@ class TrainingProgress:
         self.batch_size = batch_size
         self.validator = validator
         self.disable = disable
-        self.losses = dict(_OBJECTIVES if losses is None else losses)
+        self.losses = None if losses is None else dict(losses)
         self.metrics = dict(_VALIDATION if metrics is None else metrics)
         self._bar: tqdm | None = None
         self._values: dict[str, float] = {}
@@ -72,8 +76,10 @@ class TrainingProgress:
 
     def _advance(self, engine: Workflow) -> None:
         assert self._bar is not None  # opened with the epoch
-        for name, key in self.losses.items():
-            value = float(engine.state.output[key])
+        output = engine.state.output
+        objectives = {name: key for name, key in _OBJECTIVES.items() if key in output}
+        for name, key in (objectives if self.losses is None else self.losses).items():
+            value = float(output[key])
             self._values[name] = _SMOOTHING * self._values.get(name, value) + (1 - _SMOOTHING) * value
         values = {**self._values, **getattr(engine.state, "probe", {})}  # what OnlineProbe leaves there
         self._bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()}, refresh=False)

@@ -23,7 +23,8 @@ _VARIANCE_EPSILON = 1e-4
 class AgreementLoss(nn.Module):
     """Draws the two views of each target together, with a term that keeps all targets from falling together.
 
-    An addition of this package to the two objectives of the paper, which has no such term.
+    An addition of this package to the two objectives of the paper, which has no such term. Computed in float32. Of
+    several processes each compares the views of its own share of the batch.
 
     Args:
         name: ``"infonce"``, the normalised temperature-scaled cross-entropy of Chen et al., "A simple framework for
@@ -69,7 +70,9 @@ class AgreementLoss(nn.Module):
                 "to 2 and batch_size to at least 2."
             )
         projection = as_float32(projection)
-        return self._contrast(projection) if self.name == "infonce" else _vicreg(*projection.chunk(2))
+        # mixed precision would multiply matrices in half precision again, where products overflow
+        with torch.autocast(projection.device.type, enabled=False):
+            return self._contrast(projection) if self.name == "infonce" else _vicreg(*projection.chunk(2))
 
     def _contrast(self, projection: torch.Tensor) -> torch.Tensor:
         count = len(projection)

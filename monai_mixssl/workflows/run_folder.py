@@ -171,9 +171,12 @@ class RunFolder:
 
     def _state(self) -> dict[str, Any]:
         try:
-            return dict(json.loads(self._run.read_text(encoding="utf-8")))
+            state = json.loads(self._run.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise RunFolderError("run.json in output_dir cannot be read; choose a new folder") from None
+        if not isinstance(state, dict) or not isinstance(state.get("status"), str):
+            raise RunFolderError("run.json in output_dir is not one of this package; choose a new folder")
+        return state
 
     def _refuse_other_config(self, private: PrivateFolder, config: Mapping[str, Any]) -> None:
         try:

@@ -78,6 +78,29 @@ def test_every_cell_is_made_once_with_the_stated_fields(made):
     assert min(easy) > 0.9
 
 
+def test_cells_with_probes_alone_are_fine_tuned_when_that_is_asked_for(made, tmp_path):
+    folder, _ = made
+    keys = ["--sets", folder / "stripes.npz", "--methods", "masked", "--seeds", 1, "--images", 128]
+    keys += ["--results", tmp_path / "results.jsonl", "--precision", "none", "--finetune_steps", 2]
+    found = []
+    for more in (["--no_finetune"], [], []):
+        done = typed("run.py", *keys, *more)
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.append([json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()])
+    assert {line["protocol"] for line in found[0]} == {"linear", "knn"}
+    assert {line["protocol"] for line in found[1][len(found[0]) :]} == {"finetune"}
+    assert found[2] == found[1]
+
+
+def test_results_of_two_protocols_are_not_mixed_in_one_table(made, tmp_path):
+    folder, _ = made
+    lines = (folder / "results.jsonl").read_text()
+    (tmp_path / "results.jsonl").write_text(lines + lines.replace('"batch_size": 128', '"batch_size": 32'))
+    done = typed("tables.py", "--results", tmp_path / "results.jsonl", "--ours", "mixssl_plain")
+    assert done.returncode != 0
+    assert "is in the results twice" in done.stderr.splitlines()[-1]
+
+
 def test_the_table_names_every_method_and_says_what_was_not_run(made):
     folder, _ = made
     page, whole = folder / "page.md", folder / "whole.md"
@@ -151,11 +174,12 @@ import bootstrap
 from labelled_sets import load_set
 bootstrap.load_set = lambda name, size: load_set({str(tmp_path / "busi.npz")!r}, size)
 key, kept = ("busi", "5", "linear", "last", "test"), Path({str(tmp_path / "kept.jsonl")!r})
-first = bootstrap.Bootstraps(kept, Path({str(runs)!r}), 28).interval(key, "ours", "peer", [0, 1])
+first = bootstrap.Bootstraps(kept, Path({str(runs)!r}), 28).interval(key, "ours", "peer", [0, 1], 0.3)
 later = bootstrap.Bootstraps(kept, None, 28)
-assert later.interval(key, "ours", "peer", [0, 1]) == first
-assert later.interval(key, "ours", "peer", [0, 1, 2]) is None
-assert later.interval(key, "ours", "other", [0, 1]) is None
+assert later.interval(key, "ours", "peer", [0, 1], 0.3) == first
+assert later.interval(key, "ours", "peer", [0, 1, 2], 0.3) is None
+assert later.interval(key, "ours", "peer", [0, 1], 0.2) is None  # of other runs
+assert later.interval(key, "ours", "other", [0, 1], 0.3) is None
 print(*first)
 """
     )

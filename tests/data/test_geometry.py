@@ -12,6 +12,7 @@ from monai.transforms import LoadImage
 from scipy import ndimage
 from tiny_scans import blob, write_dicom, write_nifti, write_series
 
+from monai_mixssl.data.damage import is_damage
 from monai_mixssl.data.prepared_data import prepare_data
 from monai_mixssl.data.read import read_image
 from monai_mixssl.data.reader import ScanReader
@@ -79,8 +80,9 @@ def test_an_irregular_stack_is_noted_and_accepted_resampled_or_refused(tmp_path,
     accepted = read_image(image)
     assert accepted.array.shape == (1, 10, 12, len(places))
     assert f"{note}, {done}" in accepted.notes
-    with pytest.raises(LeftOut, match=note):
+    with pytest.raises(LeftOut, match=note) as refused:
         read_image(image, "refuse")
+    assert not is_damage(refused.value.reason)  # the setting's choice, nothing that is broken
     straight = read_image(image, "resample")
     axes = straight.affine[:3, :3]
     steps = np.linalg.norm(axes, axis=0)

@@ -53,6 +53,25 @@ def test_a_true_copy_is_still_left_out(tmp_path):
     assert found.images[0].notes == look(write(tmp_path / "alone", lambda place: {})).images[0].notes
 
 
+@pytest.mark.parametrize("renamed", [{"PatientID": "ANON"}, {"PatientID": "ANON", "SeriesInstanceUID": "1.2.99"}])
+def test_an_anonymised_copy_is_left_out_beside_its_original(tmp_path, renamed):
+    """Else the one would be trained on and the other validated with, as of two patients."""
+    write(tmp_path / "a", lambda place: {})
+    write(tmp_path / "b", lambda place: renamed)
+    found = look(tmp_path)
+    assert [image.shape[2] for image in found.images] == [PLACES]
+    assert found.images[0].notes == look(tmp_path / "a").images[0].notes
+    assert [one.reason for one in found.excluded] == ["duplicate of another DICOM file"] * PLACES
+
+
+def test_pictures_of_two_patients_that_share_one_sop_instance_uid_are_both_kept(tmp_path):
+    for patient, place in (("A", 2), ("B", 3)):
+        tags = {"PatientID": patient, "SOPInstanceUID": "1.2.3", "ImagePositionPatient": None, "InstanceNumber": 1}
+        write_dicom(tmp_path / patient, VOLUME[..., place], **tags)
+    images = look(tmp_path).images
+    assert len({image.id for image in images}) == len({image.patient for image in images}) == 2
+
+
 def test_slices_with_other_pixel_sizes_are_a_volume_of_their_own(tmp_path):
     images = look(write(tmp_path, lambda place: {"PixelSpacing": [2, 2] if place < 3 else [1, 1]})).images
     assert sorted((image.shape[2], image.spacing[0]) for image in images) == [(3, 2.0), (5, 1.0)]

@@ -136,6 +136,51 @@ def test_a_batch_without_an_image_is_refused():
         PrepareLabelledBatch()({"label": torch.zeros(1)})
 
 
+def test_with_a_scaler_a_gradient_that_stays_without_a_value_ends_the_training():
+    """The scaler leaves such steps out, each with half the scale; for ever, were nobody to look at the scale."""
+    net = network()
+    before = copy.deepcopy(net.state_dict())
+
+    def loss(prediction, label):
+        return torch.nn.functional.cross_entropy(prediction, label) + (prediction * 0).sqrt().sum()  # slope: 0 / 0
+
+    run = trainer(net, items(6), loss)
+    run.state.max_epochs = 20
+    run.gradient_scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
+    with pytest.raises(TrainingError, match=r"the gradient is not finite in epoch 3, iteration 6 .*images i3, i4, i5"):
+        run.run()
+    assert all(torch.equal(net.state_dict()[name], value) for name, value in before.items())
+
+
+def test_with_a_scaler_too_large_a_scale_costs_steps_and_not_the_training():
+    net = network()
+    before = copy.deepcopy(net)
+    run = trainer(net, items(6), lambda prediction, label: torch.nn.functional.cross_entropy(1e3 * prediction, label))
+    run.state.max_epochs = 20
+    run.gradient_scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    run.run()
+    assert run.gradient_scaler.get_scale() < 2.0**126
+    assert any(not torch.equal(a, b) for a, b in zip(net.parameters(), before.parameters(), strict=True))
+
+
+def test_the_bar_shows_the_agreement_where_it_is_trained(capsys):
+    parts = {"reconstruction_loss": 0.5, "transparency_loss": 0.25}
+
+    def loss(prediction, label):
+        return {"loss": prediction.square().mean(), **{name: torch.tensor(value) for name, value in parts.items()}}
+
+    shown = []
+    for more in ({}, {"agreement_loss": 1.5}):
+        parts |= more
+        run = trainer(network(), items(6), loss)
+        TrainingProgress(3).attach(run)
+        run.run()
+        shown.append(capsys.readouterr().err)
+    assert "reconstruction=0.5000, transparency=0.2500" in shown[0]
+    assert "agreement" not in shown[0]
+    assert "agreement=1.5000" in shown[1]
+
+
 def test_the_bar_shows_the_losses_and_metrics_that_it_is_told(capsys):
     run = trainer(network(), items(6))
     loader = DataLoader(Dataset(items(3)), batch_size=3)

@@ -34,6 +34,18 @@ def test_vicreg_is_invariance_variance_and_covariance() -> None:
 
 
 @pytest.mark.parametrize("name", ["infonce", "vicreg"])
+def test_mixed_precision_changes_neither_the_loss_nor_its_gradient(name: str) -> None:
+    found = []
+    for mixed in (False, True):
+        views = (40 * projections(16, 8)).requires_grad_()  # in half precision their covariances would overflow
+        with torch.autocast("cpu", torch.float16, enabled=mixed):
+            loss = AgreementLoss(name)(views)  # type: ignore[arg-type]  # a parameter of the test
+        loss.backward()
+        found.append((loss.detach(), views.grad))
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["infonce", "vicreg"])
 def test_views_that_agree_cost_less_than_views_that_do_not(name: str) -> None:
     views = projections(16, 8)
     loss = AgreementLoss(name)  # type: ignore[arg-type]  # a parameter of the test

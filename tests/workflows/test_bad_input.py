@@ -120,12 +120,28 @@ def garbage(folder: Path) -> None:
     (folder / "doe_jane.dcm").write_bytes(b"\0" * 128 + b"DICM garbage")
 
 
+def earlier_run(folder: Path) -> None:
+    (folder / "old").mkdir()
+    (folder / "old" / "run.json").write_text('{"format": 1, "kind": "pretraining", "status": "complete"}')
+
+
 DATA = {
     "an empty folder": (lambda folder: None, ("Nothing usable was found among 0 files", "dataset_dir must hold")),
     "garbage": (garbage, ("Nothing usable was found among 3 files", "excluded.jsonl")),
+    "an earlier run": (earlier_run, ("1 files (output folder of an earlier run: 1)", "excluded.jsonl")),
     "one volume": (one_nifti, ("1 usable", "training and validation need one each", "give more data")),
     "no folder": (lambda folder: folder.rmdir(), ("dataset_dir", "check the spelling")),
 }
+
+
+@pytest.mark.parametrize("content", ["{}", '{"run": 1}', "[1, 2]", '"run"', "no json"])
+def test_somebody_elses_run_json_in_the_output_folder_is_left_alone(content, pretrain, scans, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(content)
+    for resume in (False, True):
+        ended = pretrain(dataset_dir=scans, output_dir=tmp_path / "run", resume=resume)
+        refused(ended, "run.json in output_dir", "choose a new folder")
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["run.json"]
 
 
 @pytest.mark.parametrize("case", DATA)
