@@ -10,6 +10,7 @@ twice the size, where it takes that. Needs onnx, onnxscript and onnxruntime; abo
 
 from __future__ import annotations
 
+import argparse
 import copy
 import logging
 import os
@@ -34,6 +35,7 @@ FAMILIES = {"resnet10_s8_thin": {}, "resnet18": {}, "efficientnet-b0": {}, "swin
 
 def main() -> None:
     """Export one after the other and print a row each."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     print("| backbone | axes | network | TorchScript | at twice the size | ONNX | seconds to ONNX |")

@@ -131,7 +131,10 @@ def _death(code: int | None) -> str:
             f"its process was ended by signal {-code}, as the system does when memory runs out; choose a smaller "
             "batch_size, or fewer num_workers"
         )
-    return f"its process ended with status {code} and without a word; run it by itself to see why"
+    return (
+        f"its process ended with status {code} and without a word; run it by itself to see why (a script needs "
+        "if __name__ == '__main__')"
+    )
 
 
 @contextlib.contextmanager

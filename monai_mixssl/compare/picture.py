@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai.utils import optional_import
 
 from monai_mixssl.compare.plan import ARMS
-from monai_mixssl.compare.report import Comparison, Row
+from monai_mixssl.compare.report import HEADINGS, Comparison, Row
 from monai_mixssl.data.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -44,14 +45,15 @@ def draw_comparison(path: Path, comparison: Comparison) -> None:
     grid = figure.subplots(len(protocols), 2, squeeze=False)
     for axes, protocol in zip(grid, protocols, strict=True):
         rows = [row for row in comparison.rows if row.protocol == protocol]
-        _scores(axes[0], rows, comparison.plan.metric.replace("_", " "))
+        baseline = HEADINGS[protocol][1]
+        _scores(axes[0], rows, comparison.plan.metric.replace("_", " "), {"scratch": baseline})
         _differences(axes[1], rows)
         axes[0].set_title(f"{protocol}: mean and standard deviation over seeds", fontsize=10)
-        axes[1].set_title("pretrained minus scratch, 95 % interval", fontsize=10)
+        axes[1].set_title(f"pretrained minus {baseline}, 95 % interval", fontsize=10)
     write_atomically(path, lambda file: figure.savefig(file, dpi=130, format="png"), "comparison.png")
 
 
-def _scores(axis: Axes, rows: list[Row], metric: str) -> None:
+def _scores(axis: Axes, rows: list[Row], metric: str, names: Mapping[str, str]) -> None:
     for arm in ARMS:
         shown = [(place, row) for place, row in enumerate(rows) if row.scores[arm]]
         for place, row in shown:
@@ -66,7 +68,7 @@ def _scores(axis: Axes, rows: list[Row], metric: str) -> None:
             markersize=4,
             capsize=3,
             linewidth=1.2,
-            label=arm,
+            label=names.get(arm, arm),
         )
     axis.set_ylabel(metric)
     axis.legend(frameon=False, fontsize=8)

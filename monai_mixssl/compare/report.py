@@ -12,9 +12,9 @@ from monai_mixssl.compare.plan import ARMS, Amount, Plan
 from monai_mixssl.compare.statistics import Difference, Spread, paired_difference, spread
 from monai_mixssl.data.atomic import write_atomically
 
-__all__ = ["Comparison", "Row", "compared", "verdict_and_tables", "write_report"]
+__all__ = ["HEADINGS", "Comparison", "Row", "compared", "verdict_and_tables", "write_report"]
 
-_HEADINGS = {
+HEADINGS = {
     "finetune": ("Fine-tuning", "from scratch", "pretrained"),
     "linear": ("Linear probe on frozen features", "random encoder", "pretrained"),
     "knn": ("Nearest neighbours on frozen features", "random encoder", "pretrained"),
@@ -143,7 +143,7 @@ def verdict_and_tables(comparison: Comparison, level: int = 2) -> list[str]:
 
 
 def _table(protocol: str, rows: list[Row], metric: str, mark: str) -> list[str]:
-    title, scratch, pretrained = _HEADINGS[protocol]
+    title, scratch, pretrained = HEADINGS[protocol]
     lines = [
         f"{mark} {title}",
         "",
@@ -192,7 +192,7 @@ def _explained(comparison: Comparison) -> list[str]:
 
 
 def _sentence(row: Row, plan: Plan) -> str:
-    title = _HEADINGS[row.protocol][0]
+    title = HEADINGS[row.protocol][0]
     difference = row.difference
     begin = f"{title} with {row.amount.in_words(plan.task)}: "
     if difference.mean is None:

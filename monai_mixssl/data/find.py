@@ -21,6 +21,9 @@ from monai_mixssl.errors import DataError
 
 __all__ = ["Found", "FoundFile", "data_roots", "find_files", "split_roots"]
 
+MASK_FOLDERS = ("labelsTr", "labelsTs")
+MASKS = "masks of a Decathlon folder, no images"
+
 DatasetDir = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -94,7 +97,7 @@ def find_files(dataset_dir: DatasetDir, skip: Collection[Path] = ()) -> Found:
 
     Links are followed, after all else, so that a file is used where it lies; what a link leads to is not taken twice.
     Output folders of this package are not entered: a file in one is taken where `dataset_dir` names the file itself, or
-    a folder below the output folder.
+    a folder below the output folder. Nor are the masks of a Medical Segmentation Decathlon folder, beside `imagesTr`.
 
     Args:
         dataset_dir: see `data_roots`; a `.json` file is read as a MONAI datalist.
@@ -160,14 +163,21 @@ class _Walk:
         try:
             with os.scandir(path) as opened:
                 entries = sorted(opened, key=lambda entry: entry.name)
+        except PermissionError:
+            self.found.problems.append((key, path, "no permission to read a folder, and all that is in it"))
+            return
         except OSError as error:
             self._problem(key, path, error)
             return
         if any(entry.name in OUTPUT_MARKS for entry in entries) and is_output_folder(path):
             self.found.problems.append((key, path, EARLIER_RUN))
             return
+        decathlon = any(entry.name == "imagesTr" for entry in entries)
         for entry in entries:
             name = f"{key}/{entry.name}"
+            if decathlon and entry.name in MASK_FOLDERS:
+                self.found.problems.append((name, entry.path, MASKS))
+                continue
             try:
                 if entry.is_symlink():
                     self.links.append((name, entry.path))
@@ -205,6 +215,8 @@ class _Walk:
 def _datalist_files(file: Path) -> list[tuple[str, Path]]:
     try:
         content = json.loads(file.read_text())
+    except PermissionError:
+        raise DataError("There is no permission to read the datalist JSON that dataset_dir names.") from None
     except (OSError, ValueError) as error:
         raise DataError(f"The datalist JSON cannot be read ({type(error).__name__}); check its syntax.") from None
     entries = content.get("training") if isinstance(content, dict) else content

@@ -132,6 +132,8 @@ def _read(
             names = list(file.keys()) if tensors else []
             content = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError as error:
+        if os.path.exists(path):  # safetensors calls a lack of permission the same
+            raise DataError(f"There is no permission to read the {what} file.") from error
         raise DataError(
             f"The {what} file does not exist; give the {what}.safetensors of a {_RUNS[what]} run."
         ) from error

@@ -18,6 +18,8 @@ and corrects the other. It works with MONAI's ``ConfigWorkflow`` and any subclas
 from __future__ import annotations
 
 import inspect
+import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pydoc import locate
@@ -49,6 +51,9 @@ __all__ = [
 # `_debug_` is taken by monai.utils.instantiate, the others by ConfigComponent
 _MONAI_ARGUMENTS = ConfigComponent.non_arg_keys | {"_debug_"}
 
+# as the environment's names are spelt: an expression of a config begins with a name in small letters
+_SHELL_VARIABLE = re.compile(r"\$\{?([A-Z_][A-Z0-9_]*)\}?(?:[/\\].*)?$")
+
 
 def check_config(
     rules: Mapping[str, Rule] | None = None, together: Callable[[Mapping[str, Any]], None] | None = None
@@ -69,14 +74,13 @@ def check_config(
     last_line.install()
     parser = running_parser()
     workflow, runs = _running_workflow(parser)
-    if runs and workflow is not None and workflow.run_id not in parser:
-        run_ids = [key for key, value in parser.get().items() if _is_expressions(value) and key != workflow.init_id]
-        hint = nearest(str(workflow.run_id), run_ids) or f"; choose one of: {', '.join(run_ids)}"
-        raise ConfigError(f"the config has no '{workflow.run_id}' to run{hint}")
+    if runs and workflow is not None:
+        _refuse_run_id(workflow, parser.get())
     ids = () if workflow is None else (workflow.init_id, workflow.run_id, workflow.final_id)
     # an override deep inside (train#trainer#max_grad_norm) may take the place of the one use of a key of the config
     refuse_unknown_keys(parser.get(), entry_ids=(*ids, *(rules or ())))
     refuse_unknown_arguments(parser)
+    _refuse_dropped_words(parser.get(), rules or {})
     apply_rules(parser.get(), rules or {})
     for key, value in parser.get().items():
         if key != ConfigParser.meta_key:
@@ -88,6 +92,24 @@ def check_config(
     # The items that the parser has made so far hold the old values. Nothing but imports is resolved this early, so
     # building all of them anew is safe, also while MONAI still waits for the expression that called us.
     parser.parse(reset=True)
+
+
+def _refuse_run_id(workflow: ConfigWorkflow, config: Mapping[str, Any]) -> None:
+    """Refuse to run what is no list of expressions: MONAI would make a section such as ``train``, and end well."""
+    others = ("imports", workflow.init_id, workflow.final_id)
+    run_ids = [key for key, value in config.items() if _is_expressions(value) and key not in others]
+    if workflow.run_id not in run_ids:
+        hint = nearest(str(workflow.run_id), run_ids) or f"; choose one of: {', '.join(run_ids)}"
+        raise ConfigError(f"the config has no '{workflow.run_id}' to run{hint}")
+
+
+def _refuse_dropped_words(config: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
+    """Refuse ``--match None``: MONAI drops the word, and the key would keep its default without a sign."""
+    typed = list(zip(sys.argv, [*sys.argv[1:], ""], strict=True))
+    for key in rules:
+        spelt = any((word, after) == (f"--{key}", "None") or word == f"--{key}=None" for word, after in typed)
+        if spelt and config.get(key) is not None:
+            raise ConfigError(f"--{key} None is dropped by MONAI before this package sees it; write --{key} none")
 
 
 def running_parser() -> ConfigParser:
@@ -134,13 +156,29 @@ def apply_rules(config: dict[str, Any], rules: Mapping[str, Rule]) -> None:
         ConfigError: naming the key, for a value that its rule refuses.
     """
     for key, rule in rules.items():
-        if key not in config or _is_computed(config[key]):
+        if key not in config:
+            continue
+        if _is_computed(config[key]):
+            _refuse_shell_words(key, config[key], config)
             continue
         try:
             config[key] = rule(config[key])
         except ConfigError as error:
             message = str(error)
             raise ConfigError(f"{key} {message}" if message.startswith("must be ") else message) from None
+
+
+def _refuse_shell_words(key: str, value: str, config: Mapping[str, Any]) -> None:
+    """Refuse what MONAI would take for an expression or a reference, and nobody meant as one."""
+    if variable := _SHELL_VARIABLE.match(value):
+        name = variable.group(1)
+        raise ConfigError(
+            f"{key} begins with ${name}, which the shell has not replaced; use double quotes for single ones"
+        )
+    if value.startswith(ReferenceResolver.ref):
+        name = value[1:].partition(ID_SEP_KEY)[0]
+        if name not in config:
+            raise ConfigError(f"{key} begins with @, which MONAI takes for another key's name; write a path as './@…'")
 
 
 def correct_booleans(section: Any) -> None:

@@ -18,6 +18,7 @@ from monai_mixssl.workflows.tracking import TRACKING_RULES
 from monai_mixssl.workflows.values import (
     Rule,
     boolean,
+    check_precision,
     choice,
     device,
     each,
@@ -119,8 +120,7 @@ def check_finetune_keys(config: Mapping[str, Any]) -> None:
     shares = [config.get(name) for name in ("val_fraction", "test_fraction")]
     if all(isinstance(share, int | float) for share in shares) and sum(shares) >= 1:  # type: ignore[arg-type]  # checked
         raise ConfigError("val_fraction and test_fraction together leave nothing to train on; make them smaller")
-    if config.get("amp") == "fp16" and not str(config.get("device")).startswith(("cuda", "$")):
-        raise ConfigError(f"amp fp16 needs a CUDA GPU and device is {config.get('device')}; use amp bf16 or none")
+    check_precision(config)
 
 
 def require_file(key: str, value: Any, what: str) -> None:

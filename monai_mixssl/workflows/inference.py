@@ -14,12 +14,12 @@ from monai_mixssl.networks.encoders import encoder_stride
 from monai_mixssl.workflows.run_data import run_data
 from monai_mixssl.workflows.run_folder import RunFolder
 from monai_mixssl.workflows.tracking import NO_TRACKING_RULES
-from monai_mixssl.workflows.values import Rule, boolean, choice, device, integer, optional, path
+from monai_mixssl.workflows.values import Rule, boolean, choice, device, integer, optional, path, paths
 
 __all__ = ["INFERENCE_RULES", "inference_data", "recorded_stride"]
 
 INFERENCE_RULES: dict[str, Rule] = {
-    "dataset_dir": optional(lambda value: [path(v) for v in value] if isinstance(value, list | tuple) else path(value)),
+    "dataset_dir": optional(paths),
     "output_dir": path,
     "encoder": path,
     "state_file": path,

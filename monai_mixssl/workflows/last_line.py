@@ -35,6 +35,13 @@ _PATIENCE = 2.0  # seconds
 
 _GO_ON = "give the same command with --resume True to go on"
 _DISK_FULL = f"the disk is full; free some space where the output folder is, then {_GO_ON}"
+# of the file system, over a path that some key names; which one, the error does not know, and a path is not repeated
+_REFUSED = {
+    errno.EACCES: "no permission for what a key names, or for a folder above it; check dataset_dir, output_dir and the "
+    "other paths of the command",
+    errno.ENAMETOOLONG: "a path of the command is too long for the file system; check dataset_dir and output_dir",
+    errno.EROFS: "a path of the command lies on a file system that is read-only; choose another output_dir",
+}
 _INTERRUPTED = f"the run was interrupted; {_GO_ON}"
 _OUT_OF_MEMORY = "the memory is not enough for this run; choose a smaller batch_size or patch_size"
 
@@ -77,6 +84,8 @@ def sentence_for(error: BaseException) -> str | None:
             return _OUT_OF_MEMORY
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
             return _DISK_FULL
+        if isinstance(link, OSError) and link.errno in _REFUSED:
+            return _REFUSED[link.errno]
         if _DISK_FULL_IN_TEXT.search(str(link)):
             return _DISK_FULL
     return None

@@ -81,6 +81,10 @@ class _PackagedWorkflow(ConfigWorkflow):
                 workflow_type=workflow_type or self.default_type,
                 **kwargs,
             )
+        except FileNotFoundError:
+            raise ConfigError(
+                "there is no such file as config_file names; check the spelling, or leave it out for the package's own"
+            ) from None
         except (KeyError, IndexError, ValueError) as error:
             self._explain(kwargs, error)
             raise

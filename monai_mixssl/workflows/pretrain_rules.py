@@ -16,6 +16,7 @@ from monai_mixssl.workflows.tracking import TRACKING_RULES
 from monai_mixssl.workflows.values import (
     Rule,
     boolean,
+    check_precision,
     choice,
     device,
     each,
@@ -24,6 +25,7 @@ from monai_mixssl.workflows.values import (
     number,
     optional,
     path,
+    paths,
     size,
     span,
 )
@@ -31,14 +33,9 @@ from monai_mixssl.workflows.values import (
 __all__ = ["PRETRAIN_RULES", "check_pretrain_keys"]
 
 
-def _paths(value: Any) -> str | list[str]:
-    """One path, or several: the command line hands ``a,b`` over as a tuple."""
-    return [path(v) for v in value] if isinstance(value, list | tuple) and value else path(value)
-
-
 PRETRAIN_RULES: dict[str, Rule] = {
     # where things are
-    "dataset_dir": optional(_paths),
+    "dataset_dir": optional(paths),
     "output_dir": path,
     "resume": boolean,
     "init_weights": optional(path),
@@ -121,8 +118,12 @@ def check_pretrain_keys(config: Mapping[str, Any]) -> None:
         raise ConfigError("source 'folder' needs source_dir; give the folder that holds the source images")
     if folder and source in SOURCES and source != "folder":
         raise ConfigError(f"source_dir is not used by source '{source}'; set source to folder or leave source_dir out")
-    if config.get("amp") == "fp16" and not str(config.get("device")).startswith(("cuda", "$")):
-        raise ConfigError(f"amp fp16 needs a CUDA GPU and device is {config.get('device')}; use amp bf16 or none")
+    check_precision(config)
+    transparency, agreement = config.get("transparency"), config.get("agreement_weight")
+    if transparency in (0, [0, 0]):
+        raise ConfigError("transparency is 0, which leaves nothing of the target; give a range, such as [0.2,0.8]")
+    if transparency in (1, [1, 1]) and agreement == 0:
+        raise ConfigError("transparency is 1, which leaves nothing to undo or predict; give a range, such as [0.2,0.8]")
     cells = config.get("transparency_map_cells")
     shortest = min(patch) if isinstance(patch, list) else patch
     if isinstance(cells, int) and isinstance(shortest, int) and cells > shortest:
@@ -130,7 +131,6 @@ def check_pretrain_keys(config: Mapping[str, Any]) -> None:
     weights = ("reconstruction_weight", "transparency_weight", "agreement_weight")
     if all(config.get(name) == 0 for name in weights):
         raise ConfigError(f"{', '.join(weights)} are all 0; give at least one objective weight")
-    agreement = config.get("agreement_weight")
     if isinstance(agreement, int | float) and agreement > 0:
         if config.get("views") == 1:
             raise ConfigError("agreement_weight is above 0 and views is 1; set views to 2, or agreement_weight to 0")

@@ -105,7 +105,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, resume: bool = False, main: bool = True, kind: str = _FIRST) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()  # what writes checkpoints expands it, too
         self.kind = kind
         self.main = main
         self.checkpoints = self.path / "checkpoints"
@@ -124,6 +124,8 @@ class RunFolder:
         self.resuming = resume and begun
         if not main:
             return
+        if self.path.is_file():
+            raise RunFolderError("output_dir names a file; choose a folder")
         with disk_errors("the output folder"):
             self.path.mkdir(parents=True, exist_ok=True)
             # a file half-written by a run that was killed in that moment is nobody's

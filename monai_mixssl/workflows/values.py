@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from monai_mixssl.errors import ConfigError
 __all__ = [
     "Rule",
     "boolean",
+    "check_precision",
     "choice",
     "device",
     "each",
@@ -31,6 +32,7 @@ __all__ = [
     "number",
     "optional",
     "path",
+    "paths",
     "size",
     "span",
     "text",
@@ -165,10 +167,14 @@ def choice(*options: Any) -> Rule:
 
 
 def optional(rule: Rule) -> Rule:
-    """None, also spelt as the strings ``none``, ``None``, ``null`` or an empty one, or what the rule takes."""
+    """None, also spelt as the strings ``none``, ``None``, ``null`` or an empty one, or what the rule takes.
+
+    An empty path is refused: a script whose variable is unset does not ask for the default.
+    """
+    empty_is_none = rule not in (path, paths)
 
     def check(value: Any) -> Any:
-        if value is None or (isinstance(value, str) and value in _NOTHING):
+        if value is None or (isinstance(value, str) and value in _NOTHING and (value or empty_is_none)):
             return None
         try:
             return rule(value)
@@ -179,12 +185,19 @@ def optional(rule: Rule) -> Rule:
 
 
 def path(value: Any) -> str:
-    """A path. Messages leave it out, since folders are often named after patients."""
+    """A path; ``~`` is expanded. Messages leave it out, since folders are often named after patients."""
     if isinstance(value, str | os.PathLike) and str(value).strip():
-        return os.fspath(value)
+        return os.path.expanduser(value)  # or what writes checkpoints would, and nothing else
+    if isinstance(value, str):
+        raise ConfigError("must be a path and is empty; give one, or leave the key out (is a shell variable unset?)")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # a folder called 2024: the command line makes a number of it
     raise ConfigError("must be a path; write one that looks like a number or a list as './<name>'")
+
+
+def paths(value: Any) -> str | list[str]:
+    """One path, or several: the command line hands ``a,b`` over as a tuple."""
+    return [path(v) for v in value] if isinstance(value, list | tuple) and value else path(value)
 
 
 def text(value: Any) -> str:
@@ -192,6 +205,19 @@ def text(value: Any) -> str:
     if isinstance(value, str | int | float) and not isinstance(value, bool) and str(value).strip():
         return str(value)
     raise _refuse(value, "a text")
+
+
+def check_precision(config: Mapping[str, Any]) -> None:
+    """Refuse fp16 without a GPU now, and not after the data have been prepared.
+
+    Raises:
+        ConfigError: naming both keys.
+    """
+    given = str(config.get("device"))
+    on_gpu = torch.cuda.is_available() if given.startswith("$") else given.startswith("cuda")
+    if config.get("amp") == "fp16" and not on_gpu:
+        where = "this machine has none" if given.startswith("$") else f"device is {given}"
+        raise ConfigError(f"amp fp16 needs a CUDA GPU and {where}; use amp bf16 or none")
 
 
 def device(value: Any) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tiny_scans import blob, write_dicom, write_enhanced, write_nifti, write_png, write_series
 
+from monai_mixssl.data.damage import is_damage
 from monai_mixssl.data.find import data_roots, split_roots
 from monai_mixssl.data.read import read_image
 from monai_mixssl.data.records import ScanImage
@@ -237,13 +238,26 @@ def test_loops_of_links_end_and_a_link_to_a_file_is_not_a_second_image(tmp_path)
     ]  # fmt: skip
 
 
+LOCKED = "no permission to read a folder, and all that is in it"
+
+
+def test_masks_of_a_decathlon_folder_are_left_out_and_found_where_they_are_asked_for(tmp_path):
+    for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
+        write_png(tmp_path / "task" / folder / "a.png", blob((8, 8), top=255))
+    write_png(tmp_path / "other" / "labelsTr" / "b.png", blob((8, 8), top=255))  # no images beside it
+    result = look(tmp_path)
+    assert len(result.images) == 3
+    assert reasons(result) == ["masks of a Decathlon folder, no images"] * 2
+    assert len(look(tmp_path / "task" / "labelsTr").images) == 1
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may read everything")
 def test_what_may_not_be_opened_is_listed(tmp_path):
     write_png(tmp_path / "good.png", blob((8, 8), top=255))
     write_png(tmp_path / "locked.png", blob((8, 8), top=255)).chmod(0)
     (tmp_path / "closed").mkdir(mode=0)
     try:
-        assert reasons(look(tmp_path)) == ["no permission to read it"] * 2
+        assert reasons(look(tmp_path)) == [LOCKED, "no permission to read it"]
     finally:
         (tmp_path / "closed").chmod(0o700)
 
@@ -260,7 +274,8 @@ def test_a_folder_that_refuses_to_be_listed_is_listed_as_left_out(tmp_path, monk
     monkeypatch.setattr(os, "scandir", scandir)
     result = look(tmp_path)
     assert len(result.images) == 1
-    assert reasons(result) == ["no permission to read it"]
+    assert reasons(result) == [LOCKED]
+    assert is_damage(LOCKED)
 
 
 def test_several_folders_are_given_as_text_or_list(tmp_path):

@@ -28,10 +28,12 @@ def scans(tmp_path_factory) -> Path:
 def pretrain(command) -> Any:
     """``pretrain(spelling, key=value, …)``: the bundle command, small unless the keys say otherwise."""
 
-    def run(spelling: tuple[str, ...] = CONFIG, run_id: str = "pretrain", **keys: Any) -> Any:
+    def run(
+        spelling: tuple[str, ...] = CONFIG, run_id: str = "pretrain", env: dict[str, str] | None = None, **keys: Any
+    ) -> Any:
         given = {**SMALL, "max_epochs": 1, **keys}
         overrides = [part for key, value in given.items() if value is not ... for part in (f"--{key}", str(value))]
-        return command("monai.bundle", "run", run_id, *spelling, *overrides, cwd=BUNDLE)
+        return command("monai.bundle", "run", run_id, *spelling, *overrides, cwd=BUNDLE, env=env)
 
     return run
 
@@ -74,6 +76,15 @@ KEYS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a patch with too many axes": ({"patch_size": "[32,32,32]"}, ("patch_size has 3 axes and spatial_dims is 2",)),
     "a source folder for nothing": ({"source_dir": "somewhere"}, ("source_dir", "set source to folder")),
     "no source folder": ({"source": "folder"}, ("source_dir", "give the folder")),
+    "an empty data folder's name": (
+        {"dataset_dir": ""},
+        ("dataset_dir must be a path and is empty", "leave the key out"),
+    ),
+    "a shell variable in single quotes": ({"dataset_dir": "$SCANS/mr"}, ("begins with $SCANS", "double quotes")),
+    "a path like a reference": ({"dataset_dir": "@scans"}, ("dataset_dir begins with @", "./@")),
+    "a word that MONAI drops": ({"match": "None"}, ("--match None is dropped", "write --match none")),
+    "a blend of nothing": ({"transparency": 0}, ("transparency is 0", "give a range")),
+    "fp16 without a GPU": ({"amp": "fp16"}, ("amp fp16 needs a CUDA GPU", "use amp bf16 or none")),
     "weights that are not there": ({"init_weights": "nowhere.safetensors"}, ("does not exist", "give the encoder")),
 }
 BOTH_SPELLINGS = ("a misspelt key", "a misspelt argument", "an unknown backbone", "no boolean", "a patch too small")
@@ -86,15 +97,46 @@ BOTH_SPELLINGS = ("a misspelt key", "a misspelt argument", "an unknown backbone"
 )
 def test_a_key_that_cannot_be_used_is_refused_before_anything_is_written(case, spelling, pretrain, scans, tmp_path):
     keys, parts = KEYS[case]
-    ended = pretrain(spelling, dataset_dir=scans, output_dir=tmp_path / "run", **keys)
+    ended = pretrain(spelling, **{"dataset_dir": scans, "output_dir": tmp_path / "run", **keys})
     refused(ended, *parts)
     assert "scanning" not in ended.err
     assert not (tmp_path / "run" / "run.json").exists()
     assert not (tmp_path / "run" / "private").exists()
 
 
-def test_a_misspelt_run_id_is_refused(pretrain, scans, tmp_path):
-    refused(pretrain(run_id="pretrian", dataset_dir=scans, output_dir=tmp_path / "run"), "did you mean 'pretrain'?")
+@pytest.mark.parametrize("run_id", ["pretrian", "train"])  # the second is a section, which MONAI would make, and end
+def test_a_run_id_that_trains_nothing_is_refused(run_id, pretrain, scans, tmp_path):
+    ended = pretrain(run_id=run_id, dataset_dir=scans, output_dir=tmp_path / "run")
+    refused(ended, f"the config has no '{run_id}' to run; did you mean 'pretrain'?")
+
+
+def test_no_other_section_of_the_config_can_be_run(pretrain, scans, tmp_path):
+    for run_id in ("validate", "imports", "initialize"):
+        ended = pretrain(run_id=run_id, dataset_dir=scans, output_dir=tmp_path / "run")
+        refused(ended, f"the config has no '{run_id}' to run")
+
+
+def test_a_config_file_that_is_not_there_is_refused_beside_a_workflow_name(pretrain, scans, tmp_path):
+    spelling = (*NAMED, "--config_file", "nope.json")
+    refused(pretrain(spelling, dataset_dir=scans, output_dir=tmp_path / "run"), "no such file as config_file names")
+
+
+def test_an_output_folder_that_is_a_file_is_refused(pretrain, scans, tmp_path):
+    (tmp_path / "run").write_text("")
+    refused(pretrain(dataset_dir=scans, output_dir=tmp_path / "run"), "output_dir names a file; choose a folder")
+
+
+def test_a_tilde_that_the_shell_left_names_the_home_folder_for_all_that_is_written(pretrain, scans, tmp_path):
+    """Checkpoints went to the home folder, the rest to a folder called ``~``: another run's checkpoints were lost."""
+    home = tmp_path / "home"
+    home.mkdir()
+    keys = {"dataset_dir": scans, "output_dir": "~/run", "env": {"HOME": str(home)}}
+    ended = pretrain(**keys)
+    again = pretrain(**keys)
+    assert ended.status == 0, ended.err[-2000:]
+    assert {"run.json", "checkpoints", "encoder.safetensors"} <= {file.name for file in (home / "run").iterdir()}
+    assert not (BUNDLE / "~").exists()
+    refused(again, "output_dir holds another run")
 
 
 @pytest.mark.parametrize("broken", [False, True])

@@ -82,6 +82,17 @@ def test_a_full_disk_or_quota_is_explained(code: int) -> None:
     assert sentence_for(OSError(code, os.strerror(code), "/home/jane.doe/run")) == DISK_FULL
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(errno.EACCES, "no permission"), (errno.ENAMETOOLONG, "too long"), (errno.EROFS, "read-only")],
+)
+def test_a_path_that_the_file_system_refuses_is_explained_without_the_path(code: int, said: str) -> None:
+    found = sentence_for(OSError(code, os.strerror(code), "/home/jane.doe/run"))
+    assert found is not None
+    assert said in found
+    assert "jane" not in found
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 @pytest.mark.parametrize(
     "statement",

@@ -9,6 +9,7 @@ import torch
 
 from monai_mixssl.errors import ConfigError
 from monai_mixssl.workflows import PRETRAIN_RULES, check_pretrain_keys, values
+from monai_mixssl.workflows.values import optional, path, paths
 
 
 @pytest.mark.parametrize("value", ["true", "True", "1", True, 1])
@@ -99,6 +100,19 @@ def test_an_optional_value_is_checked_and_the_message_offers_none() -> None:
     assert values.optional(values.integer(1))("3") == 3
     with pytest.raises(ConfigError, match=r"^must be none or a whole number of at least 1, not 0$"):
         values.optional(values.integer(1))(0)
+
+
+@pytest.mark.parametrize("rule", [path, paths, optional(path), optional(paths)])
+def test_an_empty_path_is_not_taken_for_none(rule: Any) -> None:
+    for empty in ("", " "):
+        with pytest.raises(ConfigError, match="is empty; give one, or leave the key out"):
+            rule(empty)
+
+
+def test_the_home_folder_is_written_out_in_paths(monkeypatch: Any) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert path("~/run") == "/home/somebody/run"
+    assert paths(["~/a", "b"]) == ["/home/somebody/a", "b"]
 
 
 def test_a_path_may_look_like_a_number_and_is_never_shown() -> None:
@@ -193,6 +207,8 @@ def test_a_checked_value_passes_again_unchanged() -> None:
             "are all 0",
         ),
         ({"agreement_weight": 1.0, "views": 1}, "set views to 2"),
+        ({"transparency": 0.0}, "leaves nothing of the target"),
+        ({"transparency": [1.0, 1.0], "agreement_weight": 0.0}, "leaves nothing to undo"),
         ({"agreement_weight": 1.0, "views": 2, "batch_size": 1}, "batch_size is 1"),
     ],
 )

@@ -102,6 +102,8 @@ def _read(file: Path) -> tuple[list[str], list[dict[str, str]]]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
+        if isinstance(error, PermissionError):
+            raise DataError("There is no permission to read the CSV of labels.") from None
         raise DataError(f"The CSV of labels cannot be read ({type(error).__name__}); save it as UTF-8 text.") from None
     first = text.partition("\n")[0]
     # spreadsheets of some countries separate columns by semicolons
