@@ -189,7 +189,9 @@ def path(value: Any) -> str:
     if isinstance(value, str | os.PathLike) and str(value).strip():
         return os.path.expanduser(value)  # or what writes checkpoints would, and nothing else
     if isinstance(value, str):
-        raise ConfigError("must be a path and is empty; give one, or leave the key out (is a shell variable unset?)")
+        raise ConfigError(
+            "must be a path, not an empty text; give one, or leave the key out (is a shell variable unset?)"
+        )
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # a folder called 2024: the command line makes a number of it
     raise ConfigError("must be a path; write one that looks like a number or a list as './<name>'")

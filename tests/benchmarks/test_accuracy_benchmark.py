@@ -83,13 +83,12 @@ def test_cells_with_probes_alone_are_fine_tuned_when_that_is_asked_for(made, tmp
     keys = ["--sets", folder / "stripes.npz", "--methods", "masked", "--seeds", 1, "--images", 128]
     keys += ["--results", tmp_path / "results.jsonl", "--precision", "none", "--finetune_steps", 2]
     found = []
-    for more in (["--no_finetune"], [], []):
+    for more in (["--no_finetune"], []):
         done = typed("run.py", *keys, *more)
         assert done.returncode == 0, done.stderr[-2000:]
         found.append([json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()])
     assert {line["protocol"] for line in found[0]} == {"linear", "knn"}
     assert {line["protocol"] for line in found[1][len(found[0]) :]} == {"finetune"}
-    assert found[2] == found[1]
 
 
 def test_results_of_two_protocols_are_not_mixed_in_one_table(made, tmp_path):

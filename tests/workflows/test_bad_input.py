@@ -78,7 +78,7 @@ KEYS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "no source folder": ({"source": "folder"}, ("source_dir", "give the folder")),
     "an empty data folder's name": (
         {"dataset_dir": ""},
-        ("dataset_dir must be a path and is empty", "leave the key out"),
+        ("dataset_dir must be none or a path, not an empty text", "leave the key out"),
     ),
     "a shell variable in single quotes": ({"dataset_dir": "$SCANS/mr"}, ("begins with $SCANS", "double quotes")),
     "a path like a reference": ({"dataset_dir": "@scans"}, ("dataset_dir begins with @", "./@")),

@@ -105,7 +105,7 @@ def test_an_optional_value_is_checked_and_the_message_offers_none() -> None:
 @pytest.mark.parametrize("rule", [path, paths, optional(path), optional(paths)])
 def test_an_empty_path_is_not_taken_for_none(rule: Any) -> None:
     for empty in ("", " "):
-        with pytest.raises(ConfigError, match="is empty; give one, or leave the key out"):
+        with pytest.raises(ConfigError, match="not an empty text; give one, or leave the key out"):
             rule(empty)
 
 
