@@ -173,7 +173,7 @@ def _refuse_shell_words(key: str, value: str, config: Mapping[str, Any]) -> None
     if variable := _SHELL_VARIABLE.match(value):
         name = variable.group(1)
         raise ConfigError(
-            f"{key} begins with ${name}, which the shell has not replaced; use double quotes for single ones"
+            f"{key} begins with ${name}, which the shell has not replaced; use double quotes in place of single ones"
         )
     if value.startswith(ReferenceResolver.ref):
         name = value[1:].partition(ID_SEP_KEY)[0]

@@ -109,10 +109,10 @@ def test_an_empty_path_is_not_taken_for_none(rule: Any) -> None:
             rule(empty)
 
 
-def test_the_home_folder_is_written_out_in_paths(monkeypatch: Any) -> None:
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert path("~/run") == "/home/somebody/run"
-    assert paths(["~/a", "b"]) == ["/home/somebody/a", "b"]
+def test_the_home_folder_is_written_out_in_paths(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert path("~/run") == str(tmp_path / "run")
+    assert paths(["~/a", "b"]) == [str(tmp_path / "a"), "b"]
 
 
 def test_a_path_may_look_like_a_number_and_is_never_shown() -> None:
