@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""lightly, which imports torchvision, where torchvision's compiled operators may be absent (CPU builds)."""
+"""lightly, which imports torchvision, whose compiled operators may not load (a CPU build of torch beside it)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import torch
 __all__ = ["heads", "losses"]
 
 try:
-    # torchvision registers fake kernels of these two at import, and fails where they are not defined
+    import torchvision  # noqa: F401
+except RuntimeError:  # "operator torchvision::nms does not exist": it registers fake kernels of these two at import
     _library = torch.library.Library("torchvision", "DEF")
     for _operator in ("nms", "qnms"):
         _library.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-except RuntimeError:  # they are there
-    pass
 
 from lightly import loss as losses
 from lightly.models.modules import heads

@@ -24,7 +24,7 @@ def start_processes() -> None:
     """Join the process group: NCCL where there is a GPU, else gloo.
 
     Raises:
-        ConfigError: where the program was not started by ``torchrun``.
+        ConfigError: where the program was not started by ``torchrun``, or with more processes than there are GPUs.
     """
     if "LOCAL_RANK" not in os.environ:
         raise ConfigError(
@@ -33,7 +33,14 @@ def start_processes() -> None:
         )
     cuda = torch.cuda.is_available()
     if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local_rank >= gpus:
+            raise ConfigError(
+                f"torchrun started process {local_rank + 1} of this machine, which has {gpus} GPU{'s' * (gpus > 1)}, "
+                f"and each process needs its own: set --nproc_per_node to {gpus} or fewer, or start it with "
+                "CUDA_VISIBLE_DEVICES= in front to use the CPUs"
+            )
+        torch.cuda.set_device(local_rank)
     dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
     last_line.install()  # again: torch has put a hook of its own around ours, which would lose the sentence
 

@@ -100,4 +100,5 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
 def _as_torchrun_says(rank: int, processes: int, port: int) -> dict[str, str]:
     said = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
     said |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True}
-    return {name: str(value) for name, value in said.items()}
+    # on a machine with a GPU, too: with fewer GPUs than processes NCCL would refuse
+    return {name: str(value) for name, value in said.items()} | {"CUDA_VISIBLE_DEVICES": ""}

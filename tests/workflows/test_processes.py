@@ -14,11 +14,13 @@ from bundle_runs import command as typed
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from monai_mixssl.data.phantoms import write_phantoms
+from monai_mixssl.errors import ConfigError
 from monai_mixssl.handlers import read_log
 from monai_mixssl.networks import MixSSLNet
 from monai_mixssl.workflows import distributed
 
 TORCHRUN = ("torchrun", "--standalone", "--nproc_per_node=2")
+ON_CPUS = {"CUDA_VISIBLE_DEVICES": ""}
 CONFIGS = "['configs/train.json','configs/multi_gpu_train.json']"
 
 
@@ -43,7 +45,7 @@ def test_with_a_batch_independent_norm_two_processes_step_as_one(scans, tmp_path
     keys["optimizer#eps"] = 1e-4
     assert run(output_dir=tmp_path / "one", **{**keys, "batch_size": 16}) == 0
     two = given(output_dir=tmp_path / "two", **{**keys, "batch_size": 8})
-    done = typed("pretrain", "--config_file", CONFIGS, *two, launcher=TORCHRUN)
+    done = typed("pretrain", "--config_file", CONFIGS, *two, launcher=TORCHRUN, **ON_CPUS)
     assert done.returncode == 0, done.stderr[-3000:]
 
     one, two = validations(tmp_path / "one"), validations(tmp_path / "two")
@@ -96,8 +98,27 @@ def test_synchronised_batch_norm_trains_on_a_gpu(scans, tmp_path):
     assert len(validations(tmp_path / "run")) == 1
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_more_processes_than_gpus_are_refused_in_a_sentence(scans, tmp_path):
+    gpus = torch.cuda.device_count()
+    launcher = ("torchrun", "--standalone", f"--nproc_per_node={gpus + 1}")
+    keys = given(**{**SMALL, "dataset_dir": scans, "output_dir": tmp_path / "run", "device": ...})
+    done = typed("pretrain", "--config_file", CONFIGS, *keys, launcher=launcher)
+    assert done.returncode != 0
+    assert f"set --nproc_per_node to {gpus} or fewer" in done.stderr
+
+
+def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch):
+    # no GPU is needed to see how many there are said to be
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match=r"process 2 of this machine, which has 1 GPU, .* to 1 or fewer"):
+        distributed.start_processes()
+
+
 def test_an_error_under_torchrun_keeps_its_sentence(tmp_path):
     (tmp_path / "notes.txt").write_text("not a run")
-    done = typed("pretrain", "--config_file", CONFIGS, "--output_dir", str(tmp_path), launcher=TORCHRUN)
+    done = typed("pretrain", "--config_file", CONFIGS, "--output_dir", str(tmp_path), launcher=TORCHRUN, **ON_CPUS)
     assert done.returncode != 0
     assert "monai-mixssl: error: output_dir is not empty and holds no run" in done.stderr  # torchrun's report follows
