@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from monai_mixssl.engines.classification_metrics import ClassificationScore, classification_metrics
+from monai_mixssl.engines.class_metrics import ClassificationScore, classification_metrics
 from monai_mixssl.engines.evaluator import MixSSLEvaluator
 from monai_mixssl.engines.metrics import mean_over_images
 from monai_mixssl.engines.precision_evaluator import PrecisionEvaluator

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.hooks import RemovableHandle
 
 from monai_mixssl.errors import ConfigError
-from monai_mixssl.networks.find_encoder import encoder_parameters, find_encoder
+from monai_mixssl.networks.encoder_within import encoder_parameters, find_encoder
 
 __all__ = ["FreezeEncoder"]
 
@@ -29,7 +29,7 @@ class FreezeEncoder:
     dropped before the optimizer's step.
 
     Args:
-        network: see :func:`~monai_mixssl.networks.find_encoder.find_encoder`; wrapped, where it is trained so.
+        network: see :func:`~monai_mixssl.networks.encoder_within.find_encoder`; wrapped, where it is trained so.
         epochs: number of epochs to freeze the encoder for, at least 0.
 
     Attributes:

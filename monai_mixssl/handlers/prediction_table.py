@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.engines.workflow import Workflow
 from monai.utils.enums import CommonKeys as Keys
 
-from monai_mixssl.engines.classification_metrics import class_probabilities
+from monai_mixssl.engines.class_metrics import class_probabilities
 
 __all__ = ["PredictionTable"]
 

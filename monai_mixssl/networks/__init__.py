@@ -10,13 +10,13 @@ from monai_mixssl.networks.classifier import EncoderClassifier, build_classifier
 from monai_mixssl.networks.decoder import LightDecoder
 from monai_mixssl.networks.decoder_file import save_decoder
 from monai_mixssl.networks.embedding import EncoderEmbedding, embedding_size, pool_features
+from monai_mixssl.networks.encoder_within import encoder_parameters, find_encoder
 from monai_mixssl.networks.encoders import backbone_names, build_encoder, check_patch_size, encoder_stride
-from monai_mixssl.networks.find_encoder import encoder_parameters, find_encoder
-from monai_mixssl.networks.load_pretrained import load_pretrained
+from monai_mixssl.networks.learning_rates import parameter_groups
 from monai_mixssl.networks.load_report import LoadReport
+from monai_mixssl.networks.loading import load_pretrained
 from monai_mixssl.networks.mixssl_net import MixSSLNet
 from monai_mixssl.networks.model_file import load_model, save_model
-from monai_mixssl.networks.parameter_groups import parameter_groups
 from monai_mixssl.networks.segmenter import build_segmenter
 from monai_mixssl.networks.small_stem_resnet import SmallStemResNetEncoder
 from monai_mixssl.networks.transparency_head import TransparencyHead

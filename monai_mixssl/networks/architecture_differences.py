@@ -11,7 +11,7 @@ from monai.networks.nets.resnet import ResNet
 from monai.networks.nets.swin_unetr import SwinTransformer
 from torch import nn
 
-from monai_mixssl.networks.find_encoder import untrained_prefixes
+from monai_mixssl.networks.encoder_within import untrained_prefixes
 
 __all__ = ["architecture_differences"]
 

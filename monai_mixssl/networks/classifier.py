@@ -84,7 +84,7 @@ def build_classifier(
     pooling: Pooling = "last",
     dropout: float = 0.0,
 ) -> EncoderClassifier:
-    """Build a classifier with random weights; :func:`~monai_mixssl.networks.load_pretrained.load_pretrained` fills it.
+    """Build a classifier with random weights; :func:`~monai_mixssl.networks.loading.load_pretrained` fills it.
 
     Args:
         num_classes: number of logits, at least 1.

@@ -14,7 +14,7 @@ _MOST_NAMES = 8
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What :func:`~monai_mixssl.networks.load_pretrained.load_pretrained` did; as a text, by ``str``.
+    """What :func:`~monai_mixssl.networks.loading.load_pretrained` did; as a text, by ``str``.
 
     Heads inside encoders, which no feature map passes, are counted nowhere.
 

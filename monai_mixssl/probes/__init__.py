@@ -7,7 +7,7 @@ from monai_mixssl.probes.features import FeatureTable, extract_features
 from monai_mixssl.probes.knn import knn_probe
 from monai_mixssl.probes.linear import linear_probe
 from monai_mixssl.probes.scores import class_scores, require_sklearn
-from monai_mixssl.probes.undisturbed import undisturbed
+from monai_mixssl.probes.training_state import undisturbed
 
 __all__ = [
     "FeatureTable",

@@ -9,7 +9,7 @@ from monai_mixssl.data.worker_signals import outlive_signals
 from monai_mixssl.engines import classification_metrics
 from monai_mixssl.handlers import RandomState, scalars
 from monai_mixssl.networks import build_classifier, build_segmenter, parameter_groups
-from monai_mixssl.workflows.announce import announce
+from monai_mixssl.workflows.announcement import announce
 from monai_mixssl.workflows.before_work import check_before_work
 from monai_mixssl.workflows.classification import (
     CLASSIFICATION_RULES,
@@ -43,15 +43,13 @@ from monai_mixssl.workflows.export import (
     exportable_segmenter,
     save_state,
 )
-from monai_mixssl.workflows.final_validation import final_validation
 from monai_mixssl.workflows.fine_tuned import last_validation, run_details, save_finetuned
 from monai_mixssl.workflows.finetune_announce import announce_finetuning
-from monai_mixssl.workflows.finetune_data import finetune_data, labelled_phantoms, repeated
 from monai_mixssl.workflows.finetune_record import FineTuneRecord
 from monai_mixssl.workflows.finetune_rules import FINETUNE_RULES, check_finetune_keys, require_file, require_run
-from monai_mixssl.workflows.finetune_settings import FineTuneSettings, finetune_settings, weights_drawn_from
 from monai_mixssl.workflows.finetune_start import PretrainedStart, check_start
 from monai_mixssl.workflows.inference import INFERENCE_RULES, inference_data, recorded_stride
+from monai_mixssl.workflows.labelled_data import finetune_data, labelled_phantoms, repeated
 from monai_mixssl.workflows.named import (
     ClassificationEvaluateWorkflow,
     ClassificationInferWorkflow,
@@ -63,10 +61,9 @@ from monai_mixssl.workflows.named import (
     SegmentationWorkflow,
     bundle_root,
 )
-from monai_mixssl.workflows.online_probe import check_probe, online_probe
 from monai_mixssl.workflows.pretrain_rules import PRETRAIN_RULES, check_pretrain_keys
 from monai_mixssl.workflows.probe_run import probe
-from monai_mixssl.workflows.run_data import run_data
+from monai_mixssl.workflows.probe_while_training import check_probe, online_probe
 from monai_mixssl.workflows.run_folder import RunFolder
 from monai_mixssl.workflows.run_record import RunRecord
 from monai_mixssl.workflows.segmentation import (
@@ -95,6 +92,9 @@ from monai_mixssl.workflows.segmentation_report import (
     report_segmentation,
     write_segmentation_scores,
 )
+from monai_mixssl.workflows.task_settings import FineTuneSettings, finetune_settings, weights_drawn_from
+from monai_mixssl.workflows.unlabelled_data import run_data
+from monai_mixssl.workflows.validation_at_end import final_validation
 from monai_mixssl.workflows.weights import save_pretrained, start_from
 
 __all__ = [

@@ -15,7 +15,7 @@ from monai_mixssl.networks import EncoderClassifier, build_classifier, encoder_s
 from monai_mixssl.networks.embedding import Pooling
 from monai_mixssl.probes import require_sklearn
 from monai_mixssl.workflows.finetune_rules import FINETUNE_RULES, check_finetune_keys
-from monai_mixssl.workflows.finetune_settings import FineTuneSettings, weights_drawn_from
+from monai_mixssl.workflows.task_settings import FineTuneSettings, weights_drawn_from
 from monai_mixssl.workflows.values import Rule, boolean, choice, number, optional, size
 
 __all__ = [

@@ -17,9 +17,9 @@ from monai_mixssl.errors import ConfigError, DataError
 from monai_mixssl.networks import load_model
 from monai_mixssl.workflows.finetune_origin import check_model_origin
 from monai_mixssl.workflows.finetune_rules import require_file, require_run
-from monai_mixssl.workflows.run_data import run_data
 from monai_mixssl.workflows.run_folder import RunFolder
 from monai_mixssl.workflows.tracking import NO_TRACKING_RULES
+from monai_mixssl.workflows.unlabelled_data import run_data
 from monai_mixssl.workflows.values import Rule, boolean, choice, device, integer, optional, path
 
 __all__ = [
@@ -205,7 +205,7 @@ def prediction_data(
     """Scan and prepare unlabelled images as those were that a classifier was trained on.
 
     Args:
-        dataset_dir: as in :py:func:`~monai_mixssl.workflows.run_data.run_data`.
+        dataset_dir: as in :py:func:`~monai_mixssl.workflows.unlabelled_data.run_data`.
         folder: the output folder.
         model: the classifier's file.
         settings: ``num_workers`` and ``progress`` of the preparation.

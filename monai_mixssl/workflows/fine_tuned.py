@@ -15,8 +15,8 @@ from monai_mixssl.engines import PrecisionEvaluator, PrecisionTrainer
 from monai_mixssl.handlers import BestModel
 from monai_mixssl.networks import save_model
 from monai_mixssl.workflows.finetune_origin import PRETRAINING_HASH
-from monai_mixssl.workflows.finetune_settings import FineTuneSettings
 from monai_mixssl.workflows.run_folder import RunFolder
+from monai_mixssl.workflows.task_settings import FineTuneSettings
 
 __all__ = ["last_validation", "run_details", "save_finetuned"]
 

@@ -14,7 +14,7 @@ from monai_mixssl.data.seeded_dataset import SeededDataset
 from monai_mixssl.engines import PrecisionTrainer
 from monai_mixssl.engines.precision import autocast
 from monai_mixssl.engines.precision_trainer import named_losses
-from monai_mixssl.workflows.announce import duration, memory_gb
+from monai_mixssl.workflows.announcement import duration, memory_gb
 
 __all__ = ["announce_finetuning"]
 

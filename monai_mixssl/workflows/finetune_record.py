@@ -9,8 +9,8 @@ from torch import nn
 
 from monai_mixssl.data.labels import LabelledData
 from monai_mixssl.errors import RunFolderError
-from monai_mixssl.workflows.finetune_settings import FineTuneSettings
 from monai_mixssl.workflows.finetune_start import PretrainedStart
+from monai_mixssl.workflows.task_settings import FineTuneSettings
 
 __all__ = ["FineTuneRecord"]
 

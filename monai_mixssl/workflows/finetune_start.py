@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from monai_mixssl.networks import load_pretrained
-from monai_mixssl.workflows.finetune_settings import FineTuneSettings, weights_drawn_from
+from monai_mixssl.workflows.task_settings import FineTuneSettings, weights_drawn_from
 
 __all__ = ["PretrainedStart", "check_start"]
 

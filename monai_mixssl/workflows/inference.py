@@ -11,9 +11,9 @@ from monai_mixssl.data.manifest import PreparedData
 from monai_mixssl.errors import ConfigError, DataError
 from monai_mixssl.networks import load_encoder
 from monai_mixssl.networks.encoders import encoder_stride
-from monai_mixssl.workflows.run_data import run_data
 from monai_mixssl.workflows.run_folder import RunFolder
 from monai_mixssl.workflows.tracking import NO_TRACKING_RULES
+from monai_mixssl.workflows.unlabelled_data import run_data
 from monai_mixssl.workflows.values import Rule, boolean, choice, device, integer, optional, path, paths
 
 __all__ = ["INFERENCE_RULES", "inference_data", "recorded_stride"]
@@ -38,7 +38,7 @@ def inference_data(
     """Scan and prepare images with the settings that an encoder file records; nothing is held out.
 
     Args:
-        dataset_dir: as in :py:func:`~monai_mixssl.workflows.run_data.run_data`.
+        dataset_dir: as in :py:func:`~monai_mixssl.workflows.unlabelled_data.run_data`.
         folder: the output folder.
         encoder: an ``encoder.safetensors``.
         settings: ``num_workers`` and ``progress`` of the preparation.

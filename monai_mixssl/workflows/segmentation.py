@@ -20,8 +20,8 @@ from monai_mixssl.networks import build_segmenter, encoder_stride, read_encoder_
 from monai_mixssl.networks.encoders import check_patch_size
 from monai_mixssl.networks.segmenter import DecoderKind
 from monai_mixssl.workflows.finetune_rules import FINETUNE_RULES, check_finetune_keys, require_file
-from monai_mixssl.workflows.finetune_settings import FineTuneSettings, weights_drawn_from
 from monai_mixssl.workflows.finetune_start import PretrainedStart
+from monai_mixssl.workflows.task_settings import FineTuneSettings, weights_drawn_from
 from monai_mixssl.workflows.values import Rule, boolean, choice, fraction, integer, number, optional, path, size
 
 __all__ = [

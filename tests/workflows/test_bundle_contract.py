@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
+import importlib.util
 import json
 import os
+import pkgutil
 import re
 import shutil
 from pathlib import Path
@@ -82,6 +85,36 @@ def test_monai_finds_every_property_that_it_asks_for(config, command, pretrained
     ended = command(str(tmp_path / "program.py"), json.dumps(argument), cwd=tmp_path)
     assert ended.status == 0, ended.err[-3000:]
     assert ended.out.splitlines()[-1] == "missing: []"
+
+
+def test_no_name_that_a_config_can_ask_for_is_a_modules_too():
+    # of a function and a module of the same name, pydoc.locate, by which MONAI finds a `_target_`, gives the function up
+    # to Python 3.11, and the module in later ones
+    packages = [monai_mixssl, *(importlib.import_module(f"monai_mixssl.{name}") for name in subpackages())]
+    for package in packages:
+        modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+        assert modules.isdisjoint(getattr(package, "__all__", ())), package.__name__
+
+
+@pytest.mark.parametrize(
+    "config", sorted(BUNDLE.parent.glob("*/configs/*.json")), ids=lambda f: f"{f.parts[-3]} {f.stem}"
+)
+def test_every_target_of_a_config_can_be_called(config):
+    for target in re.findall(r'"_target_": "(monai[\w.]+)"', config.read_text()):
+        package, _, name = target.rpartition(".")
+        assert callable(getattr(importlib.import_module(package), name)), target
+        assert not is_module(target), target
+
+
+def is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def subpackages():
+    return [module.name for module in pkgutil.iter_modules(monai_mixssl.__path__) if module.ispkg]
 
 
 def test_the_metadata_pass_the_model_zoos_schema():

@@ -16,8 +16,8 @@ from monai_mixssl.errors import ConfigError, DataError
 from monai_mixssl.networks.architecture_differences import architecture_differences
 from monai_mixssl.networks.decoder import LightDecoder
 from monai_mixssl.networks.decoder_file import read_decoder_tensors
+from monai_mixssl.networks.encoder_within import find_encoder, untrained_prefixes, unwrap
 from monai_mixssl.networks.encoders import build_encoder
-from monai_mixssl.networks.find_encoder import find_encoder, untrained_prefixes, unwrap
 from monai_mixssl.networks.load_report import LoadReport, percent
 from monai_mixssl.networks.mixssl_net import MixSSLNet
 from monai_mixssl.networks.stem import adapt_channels, inflate

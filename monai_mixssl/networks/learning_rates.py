@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from monai_mixssl.errors import ConfigError
-from monai_mixssl.networks.find_encoder import encoder_parameters, find_encoder, unwrap
+from monai_mixssl.networks.encoder_within import encoder_parameters, find_encoder, unwrap
 
 __all__ = ["parameter_groups"]
 
@@ -25,7 +25,7 @@ def parameter_groups(
     heads inside encoders, which no feature map passes, are not.
 
     Args:
-        network: see :func:`~monai_mixssl.networks.find_encoder.find_encoder`.
+        network: see :func:`~monai_mixssl.networks.encoder_within.find_encoder`.
         learning_rate: of everything outside the encoder, above 0.
         encoder_factor: the encoder's learning rate over that, at least 0.
         layer_decay: above 0, at most 1; 1 gives all stages the same.
