@@ -88,8 +88,8 @@ def test_monai_finds_every_property_that_it_asks_for(config, command, pretrained
 
 
 def test_no_name_that_a_config_can_ask_for_is_a_modules_too():
-    # of a function and a module of the same name, pydoc.locate, by which MONAI finds a `_target_`, gives the function up
-    # to Python 3.11, and the module in later ones
+    # of a function and a module of one name, pydoc.locate, by which MONAI finds a `_target_`, gives the function up to
+    # Python 3.11, and the module in later ones
     packages = [monai_mixssl, *(importlib.import_module(f"monai_mixssl.{name}") for name in subpackages())]
     for package in packages:
         modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
