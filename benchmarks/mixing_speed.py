@@ -17,7 +17,6 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,15 +30,6 @@ from monai_mixssl.sources import DeadLeaves
 from monai_mixssl.transforms import RandCrossDomainMixup, RandCrossDomainMixupd
 
 CASES = {"2D, 16 × 64²": (16, (1, 64, 64)), "3D, 1 × 32³": (1, (1, 32, 32, 32))}  # noqa: RUF001
-
-
-class DrawOnly(RandCrossDomainMixupd):
-    """Leaves the source and the transparency in the sample and the target unblended, for a blend of the whole batch."""
-
-    def __call__(self, data: Any) -> dict:
-        d = dict(data)
-        self.randomize(d["image"])
-        return {**d, "source": self.mixup.source_image, "image_transparency": self.mixup.transparency}
 
 
 def main() -> None:
@@ -102,13 +92,13 @@ def epochs(device: torch.device, arguments: argparse.Namespace) -> list[str]:
         for workers in arguments.workers:
             loaders = [
                 DataLoader(
-                    Dataset(items, transform("image", DeadLeaves())),
+                    Dataset(items, RandCrossDomainMixupd("image", DeadLeaves(), blend=blends)),
                     batch_size=size,
                     num_workers=workers,
                     persistent_workers=workers > 0,
                     pin_memory=device.type == "cuda",
                 )
-                for transform in (RandCrossDomainMixupd, DrawOnly)
+                for blends in (True, False)
             ]
             for way, loader in enumerate(loaders):
                 epoch_seconds(loader, bool(way), step, device)  # to warm up and to start the workers
@@ -140,7 +130,7 @@ def batches(loader: DataLoader, as_batch: bool, device: torch.device) -> Iterato
         # plain tensors both ways: a network that runs on MetaTensors is slower, which is another matter
         image = batch["image"].as_tensor().to(device, non_blocking=True)
         if as_batch:
-            yield image, blend(image, batch["source"].to(device, non_blocking=True), t, batch=True), t
+            yield image, blend(image, batch["image_source"].to(device, non_blocking=True), t, batch=True), t
         else:
             yield batch["image_target"].as_tensor().to(device, non_blocking=True), image, t
 

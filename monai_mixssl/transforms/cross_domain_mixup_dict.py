@@ -92,6 +92,10 @@ class RandCrossDomainMixupd(Randomizable, MapTransform):
     - ``"image_source_id"``: an opaque name of the source image, "" where the image was left as it is;
     - ``"image_source"``: the source image as it was mixed in, its intensities matched, where ``keep_source`` is on.
 
+    With ``blend=False`` the blending is left to :class:`monai_mixssl.engines.PrepareMixupBatch`, which does it for a
+    whole batch on the training device: then ``"image"`` stays the target, ``"image_source"`` is the source as it was
+    drawn, and there is no ``"image_target"``.
+
     All keys share one draw and must be of one shape.
 
     Args:
@@ -108,6 +112,7 @@ class RandCrossDomainMixupd(Randomizable, MapTransform):
         transparency_postfix: what the transparency's key ends in.
         source_id_postfix: what the key of the source's id ends in.
         keep_source: whether the source image stays in the sample, under the key's name and ``"source"``; for pictures.
+        blend: whether to blend here; off, ``match`` and ``renormalize`` are not used.
         allow_missing_keys: whether a sample may lack some of ``keys``.
 
     Raises:
@@ -137,10 +142,12 @@ class RandCrossDomainMixupd(Randomizable, MapTransform):
         transparency_postfix: str = "transparency",
         source_id_postfix: str = "source_id",
         keep_source: bool = False,
+        blend: bool = True,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.keep_source = keep_source
+        self.blend = blend
         self.mixup = RandCrossDomainMixup(source, transparency, map_cells, match, renormalize, prob, map_mode)
         self.target_postfix = target_postfix
         self.transparency_postfix = transparency_postfix
@@ -172,12 +179,16 @@ class RandCrossDomainMixupd(Randomizable, MapTransform):
         self.randomize(d[first])
         for key in self.key_iterator(d):
             target = convert_to_tensor(d[key], track_meta=get_track_meta())
-            d[key] = self.mixup(target, randomize=False)
-            d[f"{key}_{self.target_postfix}"] = target
+            if self.blend:
+                d[key] = self.mixup(target, randomize=False)
+                d[f"{key}_{self.target_postfix}"] = target
             # a copy each, so that no key's later transforms can reach another's
             d[f"{key}_{self.transparency_postfix}"] = self.mixup.transparency.clone()
             d[f"{key}_{self.source_id_postfix}"] = self.mixup.source_id
-            if self.keep_source:
+            if not self.blend:
+                drawn = self.mixup.source_image
+                d[f"{key}_source"] = convert_to_tensor(target if drawn is None else drawn, track_meta=False).clone()
+            elif self.keep_source:
                 d[f"{key}_source"] = self.mixup.matched_source(target)
         return d
 

@@ -66,6 +66,7 @@ PRETRAIN_RULES: dict[str, Rule] = {
     "transparency_map_cells": integer(0),
     "match": optional(choice("mean_std", "histogram")),  # "none" becomes the None that `blend` takes
     "renormalize": boolean,
+    "blend_on_device": boolean,
     # what is trained
     "backbone": choice(*backbone_names()),
     "norm": optional(parse_norm),

@@ -14,7 +14,7 @@ from monai_mixssl.data.phantoms import write_phantoms
 from monai_mixssl.workflows.last_line import PREFIX
 
 KEYS = {
-    "PretrainWorkflow": ("resume", "renormalize", "skip_connections", "progress", "pictures"),
+    "PretrainWorkflow": ("resume", "renormalize", "blend_on_device", "skip_connections", "progress", "pictures"),
     "InferenceWorkflow": ("resume", "progress"),
 }
 WORDS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
@@ -44,7 +44,7 @@ def test_every_boolean_key_takes_six_words_and_no_other(command, tmp_path):
     ended = command(str(tmp_path / "program.py"), json.dumps(KEYS), json.dumps(words), cwd=tmp_path)
     assert ended.status == 0, ended.err
     seen = json.loads(ended.out.splitlines()[-1])
-    assert len(seen) == len(words) * 7
+    assert len(seen) == len(words) * 8
     for name, key, word, value in seen:
         if word in WORDS:
             assert value is WORDS[word], (name, key, word)
