@@ -49,20 +49,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+", choices=SETS)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--skip_connections", action="store_true", help="a decoder that sees the encoder's larger maps")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder for the runs")
     parser.add_argument("--write", type=Path, help="a Markdown file whose part below the mark is replaced")
     arguments = parser.parse_args()
     rows = []
     for name in arguments.sets:
-        scores = [measure(name, seed, arguments.runs) for seed in range(arguments.seeds)]
-        rows.append(row(name, [score for score in scores if score]))
+        scores = [measure(name, seed, arguments.runs, arguments.skip_connections) for seed in range(arguments.seeds)]
+        shown = f"{name}, skip connections" if arguments.skip_connections else name
+        rows.append(row(shown, [score for score in scores if score]))
         print(rows[-1], flush=True)
     if arguments.write:
         head = arguments.write.read_text().split(MARK)[0] if arguments.write.exists() else ""
         arguments.write.write_text(head + "\n".join([MARK, "", described(arguments), "", *table(rows), ""]))
 
 
-def measure(name: str, seed: int, runs: Path) -> dict[str, float] | None:
+def measure(name: str, seed: int, runs: Path, skip_connections: bool = False) -> dict[str, float] | None:
     """Train once, or take the finished run, and score it on held-out images."""
     keys = dict(SETS[name])
     root = os.environ.get("MIXSSL_TEST_DATA")
@@ -73,9 +75,10 @@ def measure(name: str, seed: int, runs: Path) -> dict[str, float] | None:
         keys["dataset_dir"] = unlabelled(name, runs / "sets")
     elif root and "dataset_dir" in keys:
         keys["dataset_dir"] = str(Path(root) / keys["dataset_dir"])
-    workflow = PretrainWorkflow(
-        logging_file=False, output_dir=str(runs / f"{name}_{seed}"), seed=seed, resume=True, **keys
-    )
+    if skip_connections:
+        keys["skip_connections"] = True
+    folder = runs / f"{name}{'_skips' if skip_connections else ''}_{seed}"
+    workflow = PretrainWorkflow(logging_file=False, output_dir=str(folder), seed=seed, resume=True, **keys)
     workflow.initialize()
     workflow.run()
     network = workflow.parser.get_parsed_content("network").eval()
