@@ -78,8 +78,10 @@ def comparison_rows(results: Results, ours: str, bootstraps: Bootstraps, short: 
         seeds = difference.seeds
         if not seeds:
             continue
-        interval = bootstraps.interval(key, ours, peer, seeds, difference.mean)
+        interval = bootstraps.interval(key, ours, peer, {seed: mine[seed] - other[seed] for seed in seeds})
         by_image = f"{interval[0]:+.1f} to {interval[1]:+.1f}" if interval else "-"
+        if interval and len(interval[2]) < len(seeds):
+            by_image += f" (of seeds {', '.join(map(str, interval[2]))})"
         rows.append(
             f"| {' | '.join(key[:4])} | {_spread(mine.values())} | {peer} {_spread(other.values())} | "
             f"{_shown(difference)} | {by_image} | {len(seeds)} |"

@@ -173,12 +173,15 @@ import bootstrap
 from labelled_sets import load_set
 bootstrap.load_set = lambda name, size: load_set({str(tmp_path / "busi.npz")!r}, size)
 key, kept = ("busi", "5", "linear", "last", "test"), Path({str(tmp_path / "kept.jsonl")!r})
-first = bootstrap.Bootstraps(kept, Path({str(runs)!r}), 28).interval(key, "ours", "peer", [0, 1], 0.3)
+found = {{0: 0.31, 1: 0.29}}
+first = bootstrap.Bootstraps(kept, Path({str(runs)!r}), 28).interval(key, "ours", "peer", found)
 later = bootstrap.Bootstraps(kept, None, 28)
-assert later.interval(key, "ours", "peer", [0, 1], 0.3) == first
-assert later.interval(key, "ours", "peer", [0, 1, 2], 0.3) is None
-assert later.interval(key, "ours", "peer", [0, 1], 0.2) is None  # of other runs
-assert later.interval(key, "ours", "other", [0, 1], 0.3) is None
+assert later.interval(key, "ours", "peer", found) == first
+assert first[2] == later.interval(key, "ours", "peer", {{**found, 2: 0.5}})[2] == (0, 1)  # said to be of these two
+assert later.interval(key, "ours", "peer", {{0: 0.31, 1: 0.19}}) is None  # of other runs
+assert later.interval(key, "ours", "peer", {{0: 0.31}}) is None
+assert later.interval(key, "ours", "other", found) is None
+first = first[:2]
 print(*first)
 """
     )
