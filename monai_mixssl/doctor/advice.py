@@ -46,6 +46,10 @@ def advise(examination: Examination, images: Sequence[ScanImage], spatial_dims: 
     dims, reasons["spatial_dims"] = _dims(images, volumes)
     if spatial_dims is not None and spatial_dims != dims:
         dims, reasons["spatial_dims"] = spatial_dims, f"as asked for; else {dims}, since {reasons['spatial_dims']}"
+    if dims == 3 and len(volumes) < len(images):
+        single = len(images) - len(volumes)
+        lost = f"{single} single images are left out" if volumes else "nothing can be trained on: there is no volume"
+        reasons["spatial_dims"] += f"; in 3D {lost}"
     taken = volumes if dims == 3 and volumes else list(images)
     spacing, reasons["spacing"] = _spacing(taken, dims)
     patch, reasons["patch_size"] = _patch(taken, dims, spacing)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 from monai_mixssl.engines import MixSSLEvaluator, MixSSLTrainer
 
 __all__ = ["final_validation"]
@@ -21,9 +23,12 @@ def final_validation(trainer: MixSSLTrainer, evaluator: MixSSLEvaluator) -> None
     if evaluator.state.rank > 0:
         return
     metrics = evaluator.state.metrics
+    r2 = metrics["transparency_r2"]
+    shown = f"R² of the predicted transparency {r2:.3f}"
+    if math.isnan(r2):
+        shown = "no R² of the predicted transparency, since all true ones are equal"
     print(
         f"On held-out images: SSIM to the target {metrics['reconstruction_ssim']:.3f} (reconstruction), "
-        f"{metrics['blend_ssim']:.3f} (blend as it was put in); R² of the predicted transparency "
-        f"{metrics['transparency_r2']:.3f}.",
+        f"{metrics['blend_ssim']:.3f} (blend as it was put in); {shown}.",
         flush=True,
     )

@@ -168,6 +168,16 @@ def test_spacings_that_differ_are_to_be_made_equal(tmp_path, capsys):
     assert advice["settings"]["patch_size"] == 64
 
 
+@pytest.mark.parametrize(
+    ("volumes", "said"), [(0, "nothing can be trained on: there is no volume"), (1, "1 single images")]
+)
+def test_3d_says_that_single_images_are_not_used(tmp_path, capsys, volumes, said):
+    Image.fromarray(np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)).save(tmp_path / "a.png")
+    for number in range(volumes):
+        nib.save(nib.Nifti1Image(volume((30, 30, 30)).astype(np.float32), np.eye(4)), tmp_path / f"{number}.nii.gz")
+    assert f"in 3D {said}" in doctor(capsys, tmp_path, "--spatial_dims", "3")[1]
+
+
 def test_nifti_that_looks_like_ct_is_to_be_scaled_as_ct(tmp_path, capsys):
     nib.save(nib.Nifti1Image(np.where(volume() > 0, 900, -1000).astype(np.int16), np.eye(4)), tmp_path / "ct.nii")
     assert json.loads(doctor(capsys, tmp_path, "--json")[1])["advice"]["settings"]["normalization"] == "auto"
