@@ -3,8 +3,8 @@
 
     python benchmarks/accuracy/best_rates.py docs/results/accuracy_gpu.jsonl
 
-For each set, size and method the rate is that with the better mean of the linear probes with 5 and 20 labels a class
-(last map, validation images); random weights and training from scratch have none.
+For each set, size, encoder and method the rate is that with the better mean of the linear probes with 5 and 20 labels
+a class (last map, validation images); random weights and training from scratch have none.
 """
 
 from __future__ import annotations
@@ -29,14 +29,18 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    runs: dict[tuple[str, int], dict[str, dict[float, Values]]] = defaultdict(lambda: defaultdict(dict))
+    runs: dict[tuple[str, int, str], dict[str, dict[float, Values]]] = defaultdict(lambda: defaultdict(dict))
     for text in arguments.results.read_text().splitlines():
         line = json.loads(text)
         if line["seed"] == arguments.seed and line["metric"] == "top1" and line["tap"] == "last":
-            values = runs[line["set"], line["size"]][line["method"]].setdefault(line["learning_rate"], {})
-            values[line["protocol"], line["labels"], line["split"]] = line["value"]
-    for (name, size), methods in sorted(runs.items()):
-        print("\n".join(table(f"{name}, {size}²", methods)), end="\n\n")
+            which = line["set"], line["size"], line["backbone"]
+            values = runs[which][line["method"]].setdefault(line["learning_rate"], {})
+            column = line["protocol"], line["labels"], line["split"]
+            if column in values:
+                raise SystemExit(f"{line['method']} on {', '.join(map(str, which))} is in the results twice.")
+            values[column] = line["value"]
+    for (name, size, backbone), methods in sorted(runs.items()):
+        print("\n".join(table(f"{name}, {size}², {backbone}", methods)), end="\n\n")
 
 
 def table(title: str, methods: dict[str, dict[float, Values]]) -> list[str]:

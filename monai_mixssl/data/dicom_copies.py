@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,13 +20,15 @@ SHARED_UID = "SOP instance UID that other images have, too"
 
 Entry = tuple[str, str, DicomHeader]
 """Key, path and header of a file."""
+_Series = tuple[Hashable, Hashable]
 
 
 def without_copies(files: Sequence[Entry]) -> tuple[list[Entry], list[tuple[str, str]]]:
     """Takes each DICOM object once.
 
     Files of one SOP instance are copies where they agree in size, place, number and time, and, where patient or series
-    differ, in their pixels: an anonymised copy beside its original would put one image into training and validation.
+    differ, in their pixels: an anonymised copy beside its original would put one image into training and validation. Of
+    two series that hold copies of one another the one that stands first is kept.
     Other files of one SOP instance are all kept, with `SHARED_UID` among their notes: some tools that take names out
     give every file the same UID.
 
@@ -35,36 +38,62 @@ def without_copies(files: Sequence[Entry]) -> tuple[list[Entry], list[tuple[str,
     Returns:
         What is kept, in its order, and (key, path) of the copies.
     """
+    rank: dict[_Series, int] = {}
     known: dict[str, dict[Hashable, list[int]]] = defaultdict(lambda: defaultdict(list))
-    kept: list[Entry] = []
-    copies = []
-    for key, path, header in files:
-        alike = known[header.sop_instance][_what(header)]
-        if header.sop_instance and any(_is_copy(path, header, *kept[number][1:]) for number in alike):
-            copies.append((key, path))
-            continue
-        alike.append(len(kept))
-        kept.append((key, path, header))
+    for number, (_, _, header) in enumerate(files):
+        rank.setdefault(_series(header), number)
+        if header.sop_instance:
+            known[header.sop_instance][_what(header)].append(number)
+    dropped: set[int] = set()
+    for by_what in known.values():
+        for alike in by_what.values():
+            dropped |= _copies(files, alike, rank)
+    kept = {number: file for number, file in enumerate(files) if number not in dropped}
     for instance, by_what in known.items():
-        numbers = [number for alike in by_what.values() for number in alike]
-        if instance and len(numbers) > 1:
+        numbers = [number for alike in by_what.values() for number in alike if number in kept]
+        if len(numbers) > 1:
             for number in numbers:
                 key, path, header = kept[number]
                 # an instance of its own, or all images of the series would have one id
-                own = f"{instance} {(header.patient, header.series, *_what(header))}"
+                own = f"{instance} {(*_series(header), *_what(header))}"
                 kept[number] = key, path, replace(header, sop_instance=own, notes=(*header.notes, SHARED_UID))
-    return kept, copies
+    return list(kept.values()), [files[number][:2] for number in sorted(dropped)]
+
+
+def _copies(files: Sequence[Entry], alike: Sequence[int], rank: Mapping[_Series, int]) -> set[int]:
+    """Of files that agree in all but pixels, those that another is kept for.
+
+    That other is of the series that stands first among all files, so that of two series that are copies of one another
+    one is kept whole, and not some slices of each.
+    """
+    first_of: dict[_Series, int] = {}
+    for number in alike:
+        first_of.setdefault(_series(files[number][2]), number)
+    kept = set(first_of.values())
+    if len(first_of) > 1:
+        originals: dict[str, int] = {}
+        for series in sorted(first_of, key=lambda series: rank[series]):
+            number = first_of[series]
+            pixels = _hash(files[number][1])
+            if pixels is not None and originals.setdefault(pixels, number) != number:
+                kept.discard(number)
+    return set(alike) - kept
+
+
+def _hash(path: str) -> str | None:
+    """Of the pixels; None where they cannot be read: each such file is left out, or not, for its own reason."""
+    try:
+        pixels = decode_dicom(path)
+    except LeftOut:
+        return None
+    content = np.ascontiguousarray(pixels)
+    return f"{content.shape} {hashlib.sha256(content.astype(np.float64).tobytes()).hexdigest()}"
+
+
+def _series(header: DicomHeader) -> _Series:
+    return header.patient, header.series
 
 
 def _what(header: DicomHeader) -> tuple[Hashable, ...]:
     places = tuple((frame.orientation, frame.position, *frame.traits[1:]) for frame in header.frames)
     return header.rows, header.columns, header.instance, places
-
-
-def _is_copy(path: str, header: DicomHeader, other_path: str, other: DicomHeader) -> bool:
-    if (header.patient, header.series) == (other.patient, other.series):
-        return True
-    try:
-        return np.array_equal(decode_dicom(path), decode_dicom(other_path))
-    except LeftOut:  # pixels that cannot be read are nobody's copy: each is left out, or not, for its own reason
-        return False

@@ -60,7 +60,7 @@ class PrepareMixupBatch(PrepareBatch):
             blending = "" if self.mixup is None else ", blend=False"
             raise ConfigError(
                 f"the batch has no {', '.join(missing)}; put RandCrossDomainMixupd('{self.key}', …{blending}) into the "
-                "transforms."
+                f"transforms{'' if self.mixup is None else ' (in the bundle: or set blend_on_device to false)'}."
             )
         if self.mixup is not None and self.target_key in batchdata:
             raise ConfigError(

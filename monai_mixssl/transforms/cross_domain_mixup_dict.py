@@ -7,12 +7,14 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from monai.config import KeysCollection
 from monai.data import get_track_meta
 from monai.transforms import MapTransform, Randomizable
 from monai.utils import convert_to_tensor
 from torch.distributions import Distribution
 
+from monai_mixssl.errors import ConfigError
 from monai_mixssl.mixing import Match
 from monai_mixssl.sources.base import Source
 from monai_mixssl.transforms.cross_domain_mixup import CrossDomainMixup, RandCrossDomainMixup
@@ -186,11 +188,22 @@ class RandCrossDomainMixupd(Randomizable, MapTransform):
             d[f"{key}_{self.transparency_postfix}"] = self.mixup.transparency.clone()
             d[f"{key}_{self.source_id_postfix}"] = self.mixup.source_id
             if not self.blend:
-                drawn = self.mixup.source_image
-                d[f"{key}_source"] = convert_to_tensor(target if drawn is None else drawn, track_meta=False).clone()
+                d[key] = target
+                d[f"{key}_source"] = self._drawn_source(key, target)
             elif self.keep_source:
                 d[f"{key}_source"] = self.mixup.matched_source(target)
         return d
+
+    def _drawn_source(self, key: Hashable, target: torch.Tensor) -> torch.Tensor:
+        drawn = self.mixup.source_image
+        if drawn is None:
+            return convert_to_tensor(target, track_meta=False).clone()
+        if drawn.shape != target.shape:
+            raise ConfigError(
+                f"the image under {key!r} is {tuple(target.shape)} and the source drawn for the first key is "
+                f"{tuple(drawn.shape)}; all keys must be of one shape."
+            )
+        return drawn.clone()
 
 
 CrossDomainMixupD = CrossDomainMixupDict = CrossDomainMixupd

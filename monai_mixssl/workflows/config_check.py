@@ -37,7 +37,7 @@ from monai_mixssl.errors import ConfigError
 from monai_mixssl.workflows import last_line
 from monai_mixssl.workflows.arguments import accepted_arguments
 from monai_mixssl.workflows.tracking import use_own_tracking
-from monai_mixssl.workflows.values import Rule, nearest
+from monai_mixssl.workflows.values import Rule, nearest, takes_paths
 
 __all__ = [
     "apply_rules",
@@ -53,6 +53,8 @@ _MONAI_ARGUMENTS = ConfigComponent.non_arg_keys | {"_debug_"}
 
 # as the environment's names are spelt: an expression of a config begins with a name in small letters
 _SHELL_VARIABLE = re.compile(r"\$\{?([A-Z_][A-Z0-9_]*)\}?(?:[/\\].*)?$")
+# a path with any variable in front: no expression is a bare name, or a name and a slash or a hyphen
+_VARIABLE_OF_A_PATH = re.compile(r"\$(?:\w+|\{\w+\})(?:[/\\-].*)?$")
 
 
 def check_config(
@@ -80,7 +82,8 @@ def check_config(
     # an override deep inside (train#trainer#max_grad_norm) may take the place of the one use of a key of the config
     refuse_unknown_keys(parser.get(), entry_ids=(*ids, *(rules or ())))
     refuse_unknown_arguments(parser)
-    _refuse_dropped_words(parser.get(), rules or {})
+    if runs:
+        _refuse_dropped_words(parser.get(), rules or {})
     apply_rules(parser.get(), rules or {})
     for key, value in parser.get().items():
         if key != ConfigParser.meta_key:
@@ -110,6 +113,10 @@ def _refuse_dropped_words(config: Mapping[str, Any], rules: Mapping[str, Rule]) 
         spelt = any((word, after) == (f"--{key}", "None") or word == f"--{key}=None" for word, after in typed)
         if spelt and config.get(key) is not None:
             raise ConfigError(f"--{key} None is dropped by MONAI before this package sees it; write --{key} none")
+    for word, after in typed:
+        key, _, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and ("#" in key or ID_SEP_KEY in key) and "None" in (value, "" if value else after):
+            raise ConfigError(f"--{key} None is dropped by MONAI before this package sees it; write --{key} '$None'")
 
 
 def running_parser() -> ConfigParser:
@@ -159,7 +166,7 @@ def apply_rules(config: dict[str, Any], rules: Mapping[str, Rule]) -> None:
         if key not in config:
             continue
         if _is_computed(config[key]):
-            _refuse_shell_words(key, config[key], config)
+            _refuse_shell_words(key, config[key], config, takes_paths(rule))
             continue
         try:
             config[key] = rule(config[key])
@@ -168,8 +175,12 @@ def apply_rules(config: dict[str, Any], rules: Mapping[str, Rule]) -> None:
             raise ConfigError(f"{key} {message}" if message.startswith("must be ") else message) from None
 
 
-def _refuse_shell_words(key: str, value: str, config: Mapping[str, Any]) -> None:
+def _refuse_shell_words(key: str, value: str, config: Mapping[str, Any], path: bool) -> None:
     """Refuse what MONAI would take for an expression or a reference, and nobody meant as one."""
+    if path and _VARIABLE_OF_A_PATH.match(value) and not _SHELL_VARIABLE.match(value):
+        raise ConfigError(
+            f"{key} begins with $, and the shell has not replaced the name after it; use double quotes, not single ones"
+        )
     if variable := _SHELL_VARIABLE.match(value):
         name = variable.group(1)
         raise ConfigError(

@@ -72,6 +72,7 @@ def install() -> None:
 def sentence_for(error: BaseException) -> str | None:
     """The sentence that explains an exception, or one of those that it was raised from; None for one not foreseen."""
     chain = list(_chain(error))
+    causes = list(_chain(error, handled=False))
     for link in chain:
         if ours := _OURS_IN_TEXT.findall(str(link)):
             return _one_line(ours[-1])
@@ -84,21 +85,22 @@ def sentence_for(error: BaseException) -> str | None:
             return _OUT_OF_MEMORY
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
             return _DISK_FULL
-        if isinstance(link, OSError) and link.errno in _REFUSED:
+        # of a file, and raised for what failed: not what was being handled by chance when something else did
+        if isinstance(link, OSError) and link.errno in _REFUSED and link.filename is not None and link in causes:
             return _REFUSED[link.errno]
         if _DISK_FULL_IN_TEXT.search(str(link)):
             return _DISK_FULL
     return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception, then what it was raised from, outermost first."""
+def _chain(error: BaseException, handled: bool = True) -> Iterator[BaseException]:
+    """An exception, then what it was raised from, outermost first; ``handled``: or what was being handled then."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         yield link
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        link = link.__cause__ or (link.__context__ if handled and not link.__suppress_context__ else None)
 
 
 def innermost_type(error: BaseException) -> str:

@@ -7,6 +7,7 @@ folder once the package is installed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,10 @@ class _PackagedWorkflow(ConfigWorkflow):
                 **kwargs,
             )
         except FileNotFoundError:
+            files = [config_file] if isinstance(config_file, str) else config_file
+            key = "logging_file" if all(os.path.isfile(file) for file in files) else "config_file"
             raise ConfigError(
-                "there is no such file as config_file names; check the spelling, or leave it out for the package's own"
+                f"there is no such file as {key} names; check the spelling, or leave it out for the package's own"
             ) from None
         except (KeyError, IndexError, ValueError) as error:
             self._explain(kwargs, error)

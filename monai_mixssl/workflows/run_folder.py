@@ -52,6 +52,7 @@ _LIKE_A_PATH = re.compile(r"""(?:^|['"\s(=])(?:/(?![/\s])|~/|\.\.?/|[A-Za-z]:\\)
 _FREE_KEYS = (
     "resume",
     "device",
+    "blend_on_device",
     "num_workers",
     "progress",
     "pictures",

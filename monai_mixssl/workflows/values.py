@@ -181,13 +181,17 @@ def optional(rule: Rule) -> Rule:
         except ConfigError as error:
             raise ConfigError(str(error).replace("must be ", "must be none or ", 1)) from None
 
+    check.inner = rule  # type: ignore[attr-defined]  # what else it takes, for takes_paths
     return check
 
 
 def path(value: Any) -> str:
     """A path; ``~`` is expanded. Messages leave it out, since folders are often named after patients."""
     if isinstance(value, str | os.PathLike) and str(value).strip():
-        return os.path.expanduser(value)  # or what writes checkpoints would, and nothing else
+        expanded = os.path.expanduser(value)  # or what writes checkpoints would, and nothing else
+        if str(expanded).startswith("~") and not os.path.exists(expanded):
+            raise ConfigError("must be a path; no user here has the name after ~: write a folder called so as './~…'")
+        return expanded
     if isinstance(value, str):
         raise ConfigError(
             "must be a path, not an empty text; give one, or leave the key out (is a shell variable unset?)"
@@ -200,6 +204,11 @@ def path(value: Any) -> str:
 def paths(value: Any) -> str | list[str]:
     """One path, or several: the command line hands ``a,b`` over as a tuple."""
     return [path(v) for v in value] if isinstance(value, list | tuple) and value else path(value)
+
+
+def takes_paths(rule: Rule) -> bool:
+    """Whether a rule is :py:func:`path` or :py:func:`paths`, or one of them and None."""
+    return getattr(rule, "inner", rule) in (path, paths)
 
 
 def text(value: Any) -> str:

@@ -8,6 +8,7 @@ import pydicom
 import pytest
 from tiny_scans import blob, write_dicom
 
+from monai_mixssl.data import dicom_copies
 from monai_mixssl.data.read import read_image
 from monai_mixssl.data.records import LeftOut
 from monai_mixssl.data.scan import scan
@@ -62,6 +63,33 @@ def test_an_anonymised_copy_is_left_out_beside_its_original(tmp_path, renamed):
     assert [image.shape[2] for image in found.images] == [PLACES]
     assert found.images[0].notes == look(tmp_path / "a").images[0].notes
     assert [one.reason for one in found.excluded] == ["duplicate of another DICOM file"] * PLACES
+
+
+def test_an_anonymised_copy_among_its_originals_leaves_one_whole_volume(tmp_path):
+    """By file names alone, some slices of each would be kept: two torn volumes of two patients."""
+    write(tmp_path / "a", lambda place: {})
+    write(tmp_path / "b", lambda place: {"PatientID": "ANON", "SeriesInstanceUID": "1.2.99"})
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for number in range(PLACES):
+        first, second = ("a", "b") if number % 3 else ("b", "a")
+        for order, folder in ((0, first), (1, second)):
+            (mixed / f"{number}_{order}").write_bytes(sorted((tmp_path / folder).iterdir())[number].read_bytes())
+    found = look(mixed)
+    assert [image.shape[2] for image in found.images] == [PLACES]
+    assert "missing slices" not in found.images[0].notes
+    assert len(found.excluded) == PLACES
+
+
+def test_many_pictures_of_one_sop_instance_uid_are_each_decoded_once(tmp_path, monkeypatch):
+    for number in range(12):
+        tags = {"PatientID": f"P{number}", "SOPInstanceUID": "1.2.3", "ImagePositionPatient": None, "InstanceNumber": 1}
+        write_dicom(tmp_path / f"{number:02d}", VOLUME[..., 2] + number % 6, **tags)
+    decoded = []
+    decode = dicom_copies.decode_dicom
+    monkeypatch.setattr(dicom_copies, "decode_dicom", lambda path: decoded.append(path) or decode(path))
+    assert len(look(tmp_path).images) == 6
+    assert len(decoded) == len(set(decoded)) == 12
 
 
 def test_pictures_of_two_patients_that_share_one_sop_instance_uid_are_both_kept(tmp_path):

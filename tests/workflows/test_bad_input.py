@@ -55,6 +55,7 @@ def refused(ended: Any, *parts: str) -> None:
     assert "Traceback" not in ended.err
     for part in parts:
         assert part in ended.last_line
+    assert "doe_jane" not in ended.last_line
     assert "Training" not in ended.out
 
 
@@ -81,8 +82,21 @@ KEYS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("dataset_dir must be none or a path, not an empty text", "leave the key out"),
     ),
     "a shell variable in single quotes": ({"dataset_dir": "$SCANS/mr"}, ("begins with $SCANS", "double quotes")),
+    "a small variable in single quotes": (
+        {"dataset_dir": "$scans/doe_jane"},
+        ("dataset_dir begins with $", "double quotes"),
+    ),
+    "a variable in braces": ({"output_dir": "${runs}-2024/doe_jane"}, ("output_dir begins with $", "double quotes")),
+    "a home folder of nobody": (
+        {"dataset_dir": "~nosuchuser/doe_jane"},
+        ("dataset_dir must be", "no user here", "./~…"),
+    ),
     "a path like a reference": ({"dataset_dir": "@scans"}, ("dataset_dir begins with @", "./@")),
     "a word that MONAI drops": ({"match": "None"}, ("--match None is dropped", "write --match none")),
+    "a word that MONAI drops deep inside": (
+        {"train#trainer#max_grad_norm": "None"},
+        ("--train#trainer#max_grad_norm None is dropped", "'$None'"),
+    ),
     "a blend of nothing": ({"transparency": 0}, ("transparency is 0", "give a range")),
     "fp16 without a GPU": ({"amp": "fp16"}, ("amp fp16 needs a CUDA GPU", "use amp bf16 or none")),
     "weights that are not there": ({"init_weights": "nowhere.safetensors"}, ("does not exist", "give the encoder")),
@@ -119,6 +133,11 @@ def test_no_other_section_of_the_config_can_be_run(pretrain, scans, tmp_path):
 def test_a_config_file_that_is_not_there_is_refused_beside_a_workflow_name(pretrain, scans, tmp_path):
     spelling = (*NAMED, "--config_file", "nope.json")
     refused(pretrain(spelling, dataset_dir=scans, output_dir=tmp_path / "run"), "no such file as config_file names")
+
+
+def test_a_logging_file_that_is_not_there_is_told_from_a_config_file(pretrain, scans, tmp_path):
+    spelling = (*NAMED, "--logging_file", "nope.conf")
+    refused(pretrain(spelling, dataset_dir=scans, output_dir=tmp_path / "run"), "no such file as logging_file names")
 
 
 def test_an_output_folder_that_is_a_file_is_refused(pretrain, scans, tmp_path):

@@ -93,6 +93,14 @@ def test_a_path_that_the_file_system_refuses_is_explained_without_the_path(code:
     assert "jane" not in found
 
 
+def test_a_refusal_that_no_path_of_the_command_can_have_caused_is_not_explained_so() -> None:
+    assert sentence_for(PermissionError(errno.EACCES, os.strerror(errno.EACCES))) is None  # of a semaphore, say
+    handled = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/home/jane.doe/.cache")
+    error = KeyError("key")
+    error.__context__ = handled  # what was being handled when something else failed
+    assert sentence_for(error) is None
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 @pytest.mark.parametrize(
     "statement",
