@@ -90,7 +90,7 @@ def test_monai_finds_every_property_that_it_asks_for(config, command, pretrained
 def test_no_name_that_a_config_can_ask_for_is_a_modules_too():
     # of a function and a module of one name, pydoc.locate, by which MONAI finds a `_target_`, gives the function up to
     # Python 3.11, and the module in later ones
-    packages = [monai_mixssl, *(importlib.import_module(f"monai_mixssl.{name}") for name in subpackages())]
+    packages = [monai_mixssl, *(importlib.import_module(name) for name in subpackages())]
     for package in packages:
         modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
         assert modules.isdisjoint(getattr(package, "__all__", ())), package.__name__
@@ -114,7 +114,8 @@ def is_module(name: str) -> bool:
 
 
 def subpackages():
-    return [module.name for module in pkgutil.iter_modules(monai_mixssl.__path__) if module.ispkg]
+    found = pkgutil.walk_packages(monai_mixssl.__path__, "monai_mixssl.")
+    return [module.name for module in found if module.ispkg]
 
 
 def test_the_metadata_pass_the_model_zoos_schema():
