@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -159,6 +160,20 @@ def test_a_folder_that_is_no_pretraining_run_is_an_error(tmp_path, pretraining):
     assert not (tmp_path / "run").exists()
     shutil.rmtree(pretraining / "private")
     with pytest.raises(RunFolderError, match="pretrain_run holds no private/salt"):
+        labelled(data_dir, tmp_path / "run", pretrain_run=pretraining)
+
+
+def test_a_colleagues_private_folder_is_said_to_be_closed_not_missing(tmp_path, pretraining, monkeypatch):
+    data_dir = labelled_set(tmp_path / "set", [f"Q{n}" for n in range(8)])
+    read = Path.read_text
+
+    def as_another_user(path, *args, **kwargs):  # the superuser, who may run this test, is refused nothing
+        if path.is_relative_to(pretraining / "private"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", as_another_user)
+    with pytest.raises(RunFolderError, match=r"is its owner's alone, .* have its owner let you read it"):
         labelled(data_dir, tmp_path / "run", pretrain_run=pretraining)
 
 
