@@ -112,8 +112,8 @@ def _pretraining(pretrain_run: str | os.PathLike[str]) -> tuple[dict[str, Any], 
         salt = bytes.fromhex((folder / "private" / "salt").read_text().strip())
     except PermissionError:
         raise RunFolderError(
-            "private/ in pretrain_run is its owner's alone, and may not be read here, so patients cannot be compared; have "
-            "its owner let you read it, or leave pretrain_run out (leakage is then not checked)."
+            "private/ in pretrain_run is its owner's alone, and may not be read here, so patients cannot be compared; "
+            "have its owner let you read it, or leave pretrain_run out (leakage is then not checked)."
         ) from None
     except (OSError, ValueError):
         raise RunFolderError(
