@@ -8,7 +8,7 @@ import torch
 __all__ = ["heads", "losses"]
 
 try:
-    import torchvision  # noqa: F401
+    import torchvision  # noqa: F401 (only whether it can be imported matters)
 except RuntimeError:  # "operator torchvision::nms does not exist": it registers fake kernels of these two at import
     _library = torch.library.Library("torchvision", "DEF")
     for _operator in ("nms", "qnms"):

@@ -184,14 +184,14 @@ class RandCrossDomainMixupd(Randomizable, MapTransform):
             if self.blend:
                 d[key] = self.mixup(target, randomize=False)
                 d[f"{key}_{self.target_postfix}"] = target
+                if self.keep_source:
+                    d[f"{key}_source"] = self.mixup.matched_source(target)
+            else:
+                d[key] = target
+                d[f"{key}_source"] = self._drawn_source(key, target)
             # a copy each, so that no key's later transforms can reach another's
             d[f"{key}_{self.transparency_postfix}"] = self.mixup.transparency.clone()
             d[f"{key}_{self.source_id_postfix}"] = self.mixup.source_id
-            if not self.blend:
-                d[key] = target
-                d[f"{key}_source"] = self._drawn_source(key, target)
-            elif self.keep_source:
-                d[f"{key}_source"] = self.mixup.matched_source(target)
         return d
 
     def _drawn_source(self, key: Hashable, target: torch.Tensor) -> torch.Tensor:

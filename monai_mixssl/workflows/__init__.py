@@ -44,7 +44,7 @@ from monai_mixssl.workflows.export import (
     save_state,
 )
 from monai_mixssl.workflows.fine_tuned import last_validation, run_details, save_finetuned
-from monai_mixssl.workflows.finetune_announce import announce_finetuning
+from monai_mixssl.workflows.finetune_announcement import announce_finetuning
 from monai_mixssl.workflows.finetune_record import FineTuneRecord
 from monai_mixssl.workflows.finetune_rules import FINETUNE_RULES, check_finetune_keys, require_file, require_run
 from monai_mixssl.workflows.finetune_start import PretrainedStart, check_start
