@@ -15,7 +15,7 @@ from monai_mixssl.data.identity import short_id
 from monai_mixssl.data.orientation import to_ras
 from monai_mixssl.data.volume import Volume
 
-__all__ = ["content_digest", "content_id"]
+__all__ = ["content_digest", "content_id", "values_digest"]
 
 
 def content_digest(volume: Volume) -> str:
@@ -33,6 +33,11 @@ def content_digest(volume: Volume) -> str:
         array, _, _ = to_ras(array, volume.affine)
     if array.shape[0] == 3 and np.array_equal(array[0], array[1]) and np.array_equal(array[0], array[2]):
         array = array[:1]
+    return values_digest(array)
+
+
+def values_digest(array: np.ndarray) -> str:
+    """Hashes shape and values of an array, as float32, whatever its stored type: SHA-256, 64 hexadecimal digits."""
     values = np.ascontiguousarray(array, dtype="<f4") + np.float32(0)  # makes 0 of −0
     digest = hashlib.sha256(repr(values.shape).encode())
     digest.update(values.data)

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
+from monai_mixssl.data.content import values_digest
 from monai_mixssl.data.dicom_header import DicomHeader
 from monai_mixssl.data.dicom_pixels import decode_dicom
 from monai_mixssl.data.records import LeftOut
@@ -74,20 +72,18 @@ def _copies(files: Sequence[Entry], alike: Sequence[int], rank: Mapping[_Series,
         originals: dict[str, int] = {}
         for series in sorted(first_of, key=lambda series: rank[series]):
             number = first_of[series]
-            pixels = _hash(files[number][1])
+            pixels = _digest(files[number][1])
             if pixels is not None and originals.setdefault(pixels, number) != number:
                 kept.discard(number)
     return set(alike) - kept
 
 
-def _hash(path: str) -> str | None:
+def _digest(path: str) -> str | None:
     """Of the pixels; None where they cannot be read: each such file is left out, or not, for its own reason."""
     try:
-        pixels = decode_dicom(path)
+        return values_digest(decode_dicom(path))
     except LeftOut:
         return None
-    content = np.ascontiguousarray(pixels)
-    return f"{content.shape} {hashlib.sha256(content.astype(np.float64).tobytes()).hexdigest()}"
 
 
 def _series(header: DicomHeader) -> _Series:
