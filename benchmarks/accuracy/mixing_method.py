@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import torch
+from monai.losses import SSIMLoss
 from recipes import Recipe
 from source_pool import SourcePool
 from torch import Tensor, nn
@@ -15,9 +16,9 @@ from torch.nn.functional import cosine_similarity
 from variants import blend_spectra, with_differences
 from views import crop_and_flip, jitter
 
-from monai_mixssl.losses import DualObjectiveLoss
+from monai_mixssl.losses import DualObjectiveLoss, TransparencyLoss
 from monai_mixssl.mixing import blend
-from monai_mixssl.networks import LightDecoder, MixSSLNet, pool_features
+from monai_mixssl.networks import LightDecoder, MixSSLNet, TransparencyHead, pool_features
 from monai_mixssl.transforms.transparency import TransparencySampler
 
 __all__ = ["MixingMethod"]
@@ -42,13 +43,19 @@ class MixingMethod(nn.Module):
             len(pool.images.shape) - 2,
             backbone=backbone,
             transparency="map" if recipe.transparency_map_cells else "number",
+            decoder_channels=recipe.decoder_channels,
             projection_size=PROJECTION if recipe.agreement_weight else None,
         )
+        dims, channels = len(pool.images.shape) - 2, self.network.record["feature_channels"]
+        self.larger_maps: list[Tensor] = []
+        self.heads_of_larger_maps = nn.ModuleList(
+            TransparencyHead(dims, channels[-1 - scale], "map") for scale in range(1, recipe.map_scales)
+        )
+        if self.heads_of_larger_maps:
+            self.network.encoder.register_forward_hook(self._keep_larger_maps)
+        self.similarity = SSIMLoss(dims) if recipe.similarity_weight else None
         if recipe.reconstruct_source:
-            record = self.network.record
-            self.network.decoder = LightDecoder(
-                len(pool.images.shape) - 2, record["feature_channels"], 2, norm=LightDecoder.norm_beside(record)
-            )
+            self.network.decoder = LightDecoder(dims, channels, 2, norm=LightDecoder.norm_beside(self.network.record))
         taught = recipe.agreement == "teacher"
         self.objectives = bool(recipe.reconstruction_weight or recipe.transparency_weight)
         self.loss = DualObjectiveLoss(
@@ -95,6 +102,15 @@ class MixingMethod(nn.Module):
             prediction["reconstruction"] = with_differences(prediction["reconstruction"].float())
             wanted = {**wanted, "image": with_differences(wanted["image"])}
         parts = self.loss(prediction, wanted)
+        if self.heads_of_larger_maps:
+            each = [
+                TransparencyLoss()(head(one), wanted["transparency"])
+                for head, one in zip(self.heads_of_larger_maps, self.larger_maps, strict=True)
+            ]
+            parts["loss"] = parts["loss"] + self.recipe.transparency_weight * torch.stack(each).mean()
+        if self.similarity is not None:
+            apart = self.similarity(prediction["reconstruction"].float(), wanted["image"].float())
+            parts["loss"] = parts["loss"] + self.recipe.similarity_weight * apart
         if self.teacher is None:
             return parts
         encoder, projector = self.teacher
@@ -103,6 +119,9 @@ class MixingMethod(nn.Module):
         other_view = taught.roll(len(taught) // 2, 0)
         agreement = 1 - cosine_similarity(self.predictor(prediction["projection"]).float(), other_view).mean()
         return {"loss": self.recipe.agreement_weight * agreement + (parts["loss"] if self.objectives else 0.0)}
+
+    def _keep_larger_maps(self, encoder: nn.Module, images: tuple[Tensor], maps: list[Tensor]) -> None:
+        self.larger_maps = [maps[-1 - scale] for scale in range(1, self.recipe.map_scales)]
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:

@@ -31,6 +31,9 @@ class Recipe:
         reconstruct_source: whether the source is reconstructed beside the target.
         reconstruct_differences: whether the differences of neighbouring pixels are compared, too.
         spectra: whether amplitudes are blended, and not pixels; without a map.
+        similarity_weight: of 1 - SSIM beside the squared error of the reconstruction.
+        map_scales: from how many of the encoder's maps, counted from the last, the transparency map is predicted.
+        decoder_channels: see ``monai_mixssl.networks.LightDecoder``.
     """
 
     source: str = "dead_leaves"
@@ -50,6 +53,9 @@ class Recipe:
     reconstruct_source: bool = False
     reconstruct_differences: bool = False
     spectra: bool = False
+    similarity_weight: float = 0.0
+    map_scales: int = 1
+    decoder_channels: tuple[int, ...] | None = None
 
 
 PLAIN = Recipe()
@@ -108,6 +114,11 @@ RECIPES: dict[str, Recipe] = {
     "plain_both": replace(PLAIN, reconstruct_source=True),
     "plain_differences": replace(PLAIN, reconstruct_differences=True),
     "plain_spectra": replace(PLAIN, spectra=True),
+    # the fifth: what was left of the leads
+    "plain_similarity": replace(PLAIN, similarity_weight=0.1),
+    "plain_map_scales": replace(PLAIN, transparency_map_cells=4, map_scales=3),
+    "plain_narrow_decoder": replace(PLAIN, decoder_channels=(16, 16, 16, 16)),
+    "plain_wide_decoder": replace(PLAIN, decoder_channels=(192, 128, 64, 32)),
     # the first search
     "agree": AGREE,
     "agree_r10_t1": replace(AGREE, reconstruction_weight=10.0),
