@@ -117,8 +117,8 @@ RECIPES: dict[str, Recipe] = {
     # the fifth: what was left of the leads
     "plain_similarity": replace(PLAIN, similarity_weight=0.1),
     "plain_map_scales": replace(PLAIN, transparency_map_cells=4, map_scales=3),
-    "plain_narrow_decoder": replace(PLAIN, decoder_channels=(16, 16, 16, 16)),
-    "plain_wide_decoder": replace(PLAIN, decoder_channels=(192, 128, 64, 32)),
+    "plain_narrow_decoder": replace(PLAIN, decoder_channels=(16, 16, 16)),
+    "plain_wide_decoder": replace(PLAIN, decoder_channels=(192, 96, 48)),
     # the first search
     "agree": AGREE,
     "agree_r10_t1": replace(AGREE, reconstruction_weight=10.0),
