@@ -29,7 +29,7 @@ from monai_mixssl.networks import MixSSLNet
 from monai_mixssl.sources import DeadLeaves
 from monai_mixssl.transforms import RandCrossDomainMixup, RandCrossDomainMixupd
 
-CASES = {"2D, 16 × 64²": (16, (1, 64, 64)), "3D, 1 × 32³": (1, (1, 32, 32, 32))}  # noqa: RUF001
+CASES = {"2D, 16 × 64²": (16, (1, 64, 64)), "3D, 1 × 32³": (1, (1, 32, 32, 32))}  # noqa: RUF001 (a times sign)
 
 
 def main() -> None:
@@ -66,11 +66,11 @@ def parts(device: torch.device) -> list[str]:
         sources = torch.stack([draw.source(shape)[0] for _ in range(size)])
         there = [part.to(device) for part in (targets, sources, t)]
         step = training_step(device, len(shape) - 1)
-        drawing = median_ms(lambda: [draw.randomize(x) for x in targets], device)  # noqa: B023
-        one_by_one = median_ms(lambda: [blend(x, s, w) for x, s, w in zip(targets, sources, t, strict=True)], device)  # noqa: B023
-        as_batch = median_ms(lambda: blend(*there, batch=True), device)  # noqa: B023
-        copying = median_ms(lambda: sources.to(device), device) if device.type != "cpu" else 0.0  # noqa: B023
-        whole = median_ms(lambda: step(there[0], there[0], there[2]), device)  # noqa: B023
+        drawing = median_ms(lambda: [draw.randomize(x) for x in targets], device)  # noqa: B023 (called at once)
+        one_by_one = median_ms(lambda: [blend(x, s, w) for x, s, w in zip(targets, sources, t, strict=True)], device)  # noqa: B023 (called at once)
+        as_batch = median_ms(lambda: blend(*there, batch=True), device)  # noqa: B023 (called at once)
+        copying = median_ms(lambda: sources.to(device), device) if device.type != "cpu" else 0.0  # noqa: B023 (called at once)
+        whole = median_ms(lambda: step(there[0], there[0], there[2]), device)  # noqa: B023 (called at once)
         lines.append(
             f"| {name} | {drawing:.1f} | {one_by_one:.2f} | {as_batch:.2f} | {copying:.2f} | {whole:.1f} "
             f"| {one_by_one / whole:.1%} / {as_batch / whole:.1%} |"

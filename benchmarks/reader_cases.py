@@ -275,14 +275,14 @@ BAD = [
     Case("DICOM cut in its header", cut(single(blob((64, 64))), 0.05)),
     Case("JPEG 2000 DICOM cut in half", cut(compressed("JPEG2000"), 0.7)),
     Case("unknown transfer syntax", unknown_syntax),
-    Case("DICOM header that claims 65000 × 65000 pixels", single(Rows=65000, Columns=65000)),  # noqa: RUF001
+    Case("DICOM header that claims 65000 × 65000 pixels", single(Rows=65000, Columns=65000)),  # noqa: RUF001 (a times sign)
     Case("DICOM header that claims two billion frames", single(NumberOfFrames=2_000_000_000)),
     Case("DICOM without pixels", single(Rows=None, Columns=None, PixelData=None)),
     Case("a picture named .dcm", picture("case.dcm"), np.round(PLANE.T / PLANE.max() * 255).astype(int), tolerance=1),
     Case("text named .nii", content("case.nii", b"text " * 200)),
     Case("NIfTI cut in half", cut(nifti(XYZ, "case.nii"), 0.5)),
     Case("NIfTI, compressed, cut in half", cut(nifti(XYZ), 0.5)),
-    Case("NIfTI header that claims 27 × 10¹² voxels", reader_nifti.absurd_nifti),  # noqa: RUF001
+    Case("NIfTI header that claims 27 × 10¹² voxels", reader_nifti.absurd_nifti),  # noqa: RUF001 (a times sign)
     Case("NIfTI whose voxels are said to begin at byte 0", reader_nifti.from_the_first_byte),
     Case(".hdr whose .img is gone", reader_nifti.apart_and_lost),
     Case("NIfTI with a NaN", nifti(NAN), NAN, say="NaN"),

@@ -86,7 +86,7 @@ def judge(case: Case, result: Result, printed: bool) -> str:
     told = bool(case.say) and case.say.lower() in notes.lower()
     silence = "" if not case.say and not printed else ", warns" if printed else ", in silence"
     note = ", **noted**" if told else silence
-    shape = " × ".join(map(str, array.shape))  # noqa: RUF001
+    shape = " × ".join(map(str, array.shape))  # noqa: RUF001 (a times sign)
     if array.shape in case.remarks:
         return f"wrong: {case.remarks[array.shape]}{note or ', in silence'}"
     if case.array is None:
@@ -105,7 +105,7 @@ def judge(case: Case, result: Result, printed: bool) -> str:
         if off > 0.1:
             return f"wrong place: up to {off:.0f} mm off{note}"
     if array.shape != expected.shape:
-        return f"wrong: {shape} instead of {' × '.join(map(str, expected.shape))}{note}"  # noqa: RUF001
+        return f"wrong: {shape} instead of {' × '.join(map(str, expected.shape))}{note}"  # noqa: RUF001 (a times sign)
     error = np.nanmax(np.abs(array.astype(float) - expected))
     if error > case.tolerance:
         return (

@@ -186,7 +186,7 @@ def _as_float_pair(target: Tensor, other: Tensor, name: str, batch: bool) -> tup
         raise ConfigError(f"The target has shape {tuple(target.shape)} but must be laid out as {layout}.")
     dtype = _compute_dtype(target, other)
     # statistics of a MetaTensor would be MetaTensors too: slower, and the metadata of the wrong operand could win
-    return tuple(_plain(image).to(target.device, dtype) for image in (target, other))  # type: ignore[return-value]
+    return tuple(_plain(image).to(target.device, dtype) for image in (target, other))  # type: ignore[return-value]  # a pair
 
 
 def _compute_dtype(*images: Tensor) -> torch.dtype:

@@ -17,7 +17,7 @@ def open_picture(file: object) -> Image.Image:
     Raises:
         Exception: whatever Pillow raises for the file, which is of many types.
     """
-    with Image.open(file) as picture:  # type: ignore[arg-type]
+    with Image.open(file) as picture:  # type: ignore[arg-type]  # any file that can be read
         if picture.mode[0] in "IF":
             # 16-bit and floating-point grey, which Pillow would clip at 255
             values = np.nan_to_num(np.asarray(picture, dtype=np.float64))

@@ -46,7 +46,7 @@ class CrossDomainMixup(Transform):
         self.match = match
         self.renormalize = renormalize
 
-    def __call__(  # type: ignore[override]
+    def __call__(  # type: ignore[override]  # as MONAI's transforms do: arguments of its own
         self, img: NdarrayOrTensor, source: NdarrayOrTensor, transparency: float | NdarrayOrTensor
     ) -> NdarrayOrTensor:
         """Blend one image.

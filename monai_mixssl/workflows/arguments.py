@@ -34,7 +34,7 @@ def accepted_arguments(target: Callable[..., Any]) -> set[str] | None:
     for parent in target.__mro__:
         if "__init__" not in vars(parent):
             continue
-        init = parent.__init__  # type: ignore[misc]
+        init = parent.__init__  # type: ignore[misc]  # of the class, to read its signature
         own = inspect.signature(init).parameters.values()
         accepted |= {p.name for p in own if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {"self"}
         rest = next((p.name for p in own if p.kind is p.VAR_KEYWORD), None)

@@ -281,7 +281,7 @@ def _ids_that_monai_knows() -> set[str]:
     """Ids of MONAI's bundle properties, and the keys that experiment tracking adds."""
     ids = {str(p[BundlePropertyConfig.ID]) for p in (*TrainProperties.values(), *InferProperties.values())}
     for settings in DEFAULT_EXP_MGMT_SETTINGS.values():
-        configs: dict[str, Any] = settings["configs"]  # type: ignore[assignment]
+        configs: dict[str, Any] = settings["configs"]  # type: ignore[assignment]  # a dictionary of many types
         ids |= configs.keys() - DEFAULT_HANDLERS_ID.keys()
     return ids
 

@@ -143,7 +143,7 @@ def _finish_other_output() -> None:
     bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
     for bar in list(getattr(bars, "_instances", ())):
         bar.close()
-    for reference in list(logging._handlerList):  # type: ignore[attr-defined]
+    for reference in list(logging._handlerList):  # type: ignore[attr-defined]  # what logging.shutdown goes through
         if (handler := reference()) is not None:
             handler.flush()
     _end_workers()

@@ -100,7 +100,7 @@ def test_a_patch_is_the_one_that_is_cut_from_the_whole_image_padded_first(shape)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak of memory is counted in other units")
 def test_only_the_patches_that_are_tried_are_looked_at(tmp_path):
-    resource = pytest.importorskip("resource")
+    resource = pytest.importorskip("resource", reason="the peak of memory comes from it")
     shape = (1, 1024, 1024, 1024)  # 2 GiB, a hole in the file: nothing on the disk
     np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.float16, shape).flush()
     record = {"spacing": [1, 1, 1], "affine": EYE, "shape": shape}

@@ -99,7 +99,7 @@ def test_weights_that_make_no_loss_are_refused(weights: tuple[float, float]) -> 
 
 def test_an_unknown_reconstruction_loss_is_refused() -> None:
     with pytest.raises(ConfigError, match="mse, l1"):
-        DualObjectiveLoss(reconstruction="ssim")  # type: ignore[arg-type]
+        DualObjectiveLoss(reconstruction="ssim")  # type: ignore[arg-type]  # on purpose
 
 
 def test_an_image_of_another_shape_is_refused_rather_than_broadcast() -> None:

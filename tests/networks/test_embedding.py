@@ -25,7 +25,7 @@ def test_each_pooling_is_the_average_that_its_name_says() -> None:
 @pytest.mark.parametrize(("pooling", "length"), [("last", 192), ("all", 48 + 96 + 192), ("last2x2", 8 * 192)])
 def test_an_embedding_in_3d_is_one_plain_tensor(pooling: str, length: int) -> None:
     encoder, _ = build_encoder("resnet10_s8_thin", 3, in_channels=1)
-    embedding = EncoderEmbedding(encoder, pooling)(torch.rand(2, 1, 24, 16, 17))  # type: ignore[arg-type]
+    embedding = EncoderEmbedding(encoder, pooling)(torch.rand(2, 1, 24, 16, 17))  # type: ignore[arg-type]  # a parameter
     assert embedding.shape == (2, length)
     assert embedding.dtype == torch.float32
 
@@ -39,9 +39,9 @@ def test_a_whole_network_is_embedded_by_its_encoder() -> None:
 
 def test_an_unknown_pooling_is_refused() -> None:
     with pytest.raises(ConfigError, match="last2x2"):
-        EncoderEmbedding(MixSSLNet(), "mean")  # type: ignore[arg-type]
+        EncoderEmbedding(MixSSLNet(), "mean")  # type: ignore[arg-type]  # on purpose
     with pytest.raises(ConfigError, match="last2x2"):
-        pool_features([torch.rand(1, 1, 2, 2)], "mean")  # type: ignore[arg-type]
+        pool_features([torch.rand(1, 1, 2, 2)], "mean")  # type: ignore[arg-type]  # on purpose
 
 
 @pytest.mark.parametrize("sizes", [(4, 6), (3, 5), (1, 2), (3, 4, 1), (2, 5, 7)])

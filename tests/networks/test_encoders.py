@@ -125,7 +125,7 @@ def test_a_norm_override_is_refused_where_the_encoder_cannot_take_it(backbone: s
 @pytest.mark.parametrize("norm", ["grup", ["group"], ["group", {"num_groups": 7}], ["batch", {"epsilon": 1}], 3])
 def test_a_norm_that_cannot_be_built_is_refused(norm: object) -> None:
     with pytest.raises(ConfigError, match="norm"):
-        build_encoder("resnet10_s8", 2, in_channels=1, norm=norm)  # type: ignore[arg-type]
+        build_encoder("resnet10_s8", 2, in_channels=1, norm=norm)  # type: ignore[arg-type]  # a parameter
 
 
 @pytest.mark.parametrize(

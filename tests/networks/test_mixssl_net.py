@@ -18,7 +18,7 @@ SMALL = "resnet10_s8_thin"
 
 def make(**arguments: object) -> MixSSLNet:
     torch.manual_seed(0)
-    return MixSSLNet(**arguments)  # type: ignore[arg-type]
+    return MixSSLNet(**arguments)  # type: ignore[arg-type]  # arguments by name, of many types
 
 
 def loss_of(net: MixSSLNet | DistributedDataParallel, image: torch.Tensor) -> torch.Tensor:

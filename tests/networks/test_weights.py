@@ -29,7 +29,7 @@ NETWORKS = [
 def stepped(**arguments: object) -> MixSSLNet:
     """A network after one training step, so that weights and batch-norm statistics are not the initial ones."""
     torch.manual_seed(0)
-    net = MixSSLNet(**arguments).train()  # type: ignore[arg-type]
+    net = MixSSLNet(**arguments).train()  # type: ignore[arg-type]  # arguments by name, of many types
     record = net.record
     net(torch.rand(2, record["in_channels"], *[64] * record["spatial_dims"]))["embedding"].sum().backward()
     torch.optim.SGD(net.parameters(), lr=0.01).step()
@@ -118,7 +118,7 @@ class _Exploding:
 def _rewrite(file: Path, change: dict) -> None:
     with safe_open(file, framework="pt") as opened:
         metadata = json.loads(opened.metadata()["monai_mixssl"])
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
     metadata["record"].update(change.get("record", {}))
     metadata.update({key: value for key, value in change.items() if key != "record"})
     safetensors.torch.save_file(tensors, file, {"monai_mixssl": json.dumps(metadata)})

@@ -15,8 +15,8 @@ LOADERS = {"clock_motion": "clock"}
 
 
 def test_thirteen_photographs_are_found_where_both_packages_are_installed():
-    pytest.importorskip("skimage")
-    pytest.importorskip("sklearn")
+    pytest.importorskip("skimage", reason="its pictures are the source")
+    pytest.importorskip("sklearn", reason="its pictures are the source")
     source = InstalledImages().set_random_state(0)
     assert len(source) == 13
     assert len({source((1, 8, 8))[1] for _ in range(200)}) == 13
@@ -24,7 +24,7 @@ def test_thirteen_photographs_are_found_where_both_packages_are_installed():
 
 @pytest.mark.parametrize("file", installed.LICENCES["skimage/data"])
 def test_scikit_image_states_the_licence_that_is_listed(file):
-    data = pytest.importorskip("skimage.data")
+    data = pytest.importorskip("skimage.data", reason="its pictures are the source")
     name = file.split(".")[0]
     text = " ".join(getattr(data, LOADERS.get(name, name)).__doc__.split())
     listed = installed.LICENCES["skimage/data"][file]
@@ -34,7 +34,7 @@ def test_scikit_image_states_the_licence_that_is_listed(file):
 
 @pytest.mark.parametrize("file", installed.LICENCES["sklearn/datasets/images"])
 def test_scikit_learn_states_the_licence_that_is_listed(file):
-    sklearn = pytest.importorskip("sklearn")
+    sklearn = pytest.importorskip("sklearn", reason="its pictures are the source")
     with open(f"{sklearn.__path__[0]}/datasets/images/README.txt") as readme:
         part = re.search(rf"Image: {file}(.*?)(?=Image: |\Z)", readme.read(), re.S).group(1)
     assert "creative commons license" in part
@@ -44,7 +44,7 @@ def test_scikit_learn_states_the_licence_that_is_listed(file):
 
 
 def test_drawing_imports_neither_package_and_downloads_nothing():
-    pytest.importorskip("skimage")
+    pytest.importorskip("skimage", reason="its pictures are the source")
     code = (
         "import sys\n"
         "from monai_mixssl.sources.installed import InstalledImages\n"
@@ -62,7 +62,7 @@ def test_without_the_packages_the_error_names_the_extra(monkeypatch):
 
 
 def test_one_package_is_enough(monkeypatch):
-    pytest.importorskip("sklearn")
+    pytest.importorskip("sklearn", reason="its pictures are the source")
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(installed, "find_spec", lambda name: None if name == "skimage" else find_spec(name))
     assert len(InstalledImages()) == 2

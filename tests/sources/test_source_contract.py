@@ -42,7 +42,7 @@ def make(tmp_path):
         if name in ("dead_leaves", "noise", "fractal"):
             return PROCEDURAL[NAMES.index(name)]()
         if name == "installed":
-            pytest.importorskip("skimage")
+            pytest.importorskip("skimage", reason="its pictures are the source")
             return InstalledImages()
         if name == "folder":
             for k in range(6):

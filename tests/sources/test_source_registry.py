@@ -12,7 +12,7 @@ from monai_mixssl.sources import SOURCES, FolderImages, SameDomain, build_source
 @pytest.mark.parametrize("name", ["dead_leaves", "noise", "fractal", "installed"])
 def test_a_source_is_built_by_name(name):
     if name == "installed":
-        pytest.importorskip("skimage")
+        pytest.importorskip("skimage", reason="its pictures are the source")
     source = build_source(name)
     assert type(source) is SOURCES[name]
     assert source.name == name

@@ -53,7 +53,7 @@ def seeded(seed: int = 0, **options) -> RandCrossDomainMixupd:
 
 
 def test_example_of_the_readme_runs_on_a_nifti_file(scan):
-    chain = Compose([LoadImaged("image"), EnsureChannelFirstd("image"), ScaleIntensityd("image"), RandSpatialCropd("image", 64),  # noqa: E501
+    chain = Compose([LoadImaged("image"), EnsureChannelFirstd("image"), ScaleIntensityd("image"), RandSpatialCropd("image", 64),  # noqa: E501 (as users type it)
              RandCrossDomainMixupd("image", source=DeadLeaves(), transparency=(0.2, 0.8))])  # fmt: skip
     sample = chain.set_random_state(seed=0)({"image": scan})
     target, mixed = sample["image_target"], sample["image"]

@@ -189,7 +189,7 @@ def test_a_failed_run_says_one_sentence_and_nothing_else(name: str, command: obj
     body, status, sentence = ENDINGS[name]
     script = tmp_path / "run.py"
     script.write_text(INSTALL + body)
-    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]
+    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]  # a fixture
     assert (ended.status, ended.err) == (status, f"monai-mixssl: error: {sentence}\n")
 
 
@@ -215,7 +215,7 @@ print("on stdout")
 raise DataError("what to do")
 """
     )
-    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]
+    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]  # a fixture
     assert ended.status == 1
     assert "leaked shared_memory" in ended.err  # the noise is real
     assert ended.last_line == "monai-mixssl: error: what to do"
@@ -229,7 +229,7 @@ def test_a_progress_bar_is_closed_before_the_sentence(command: object, tmp_path:
         + "import tqdm\nfrom monai_mixssl.errors import DataError\n"
         + "bar = tqdm.tqdm(range(3), desc='epoch')\nraise DataError('what to do')"
     )
-    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]
+    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]  # a fixture
     assert "epoch:   0%" in ended.err
     assert ended.last_line == "monai-mixssl: error: what to do"
 
@@ -237,7 +237,7 @@ def test_a_progress_bar_is_closed_before_the_sentence(command: object, tmp_path:
 def test_an_error_that_nobody_foresaw_keeps_its_traceback_and_names_its_type(command: object, tmp_path: Path) -> None:
     script = tmp_path / "run.py"
     script.write_text(INSTALL + "raise LookupError('/home/jane.doe')")
-    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]
+    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]  # a fixture
     assert ended.status == 1
     assert "Traceback (most recent call last)" in ended.err
     assert ended.last_line == (
@@ -261,7 +261,7 @@ def test_the_type_that_is_named_is_that_of_the_error_that_monai_wraps(
     script = tmp_path / "run.py"
     body = f"from monai.bundle import ConfigParser\nConfigParser({WRAPPED!r}).get_parsed_content({name!r})"
     script.write_text(INSTALL + body)
-    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]
+    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]  # a fixture
     assert "\nRuntimeError: Failed to" in ended.err  # MONAI's wrapper is the outermost
     assert f"internal error ({kind});" in ended.last_line
     assert "doe" not in ended.last_line
@@ -276,7 +276,7 @@ def test_the_type_of_an_error_in_a_worker_is_found_behind_the_transforms_wrapper
         + "from monai.data import DataLoader, Dataset\nfrom monai.transforms import Compose\n"
         + "list(DataLoader(Dataset([1, 2], Compose([lambda x: {}['jane.doe']])), num_workers=1))"
     )
-    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]
+    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]  # a fixture
     assert "RuntimeError: applying transform" in ended.err
     assert "internal error (KeyError);" in ended.last_line
 
@@ -290,7 +290,7 @@ def test_what_was_merely_being_handled_is_not_named() -> None:
 def test_the_debug_variable_brings_the_traceback_back(command: object, tmp_path: Path) -> None:
     script = tmp_path / "run.py"
     script.write_text(INSTALL + "from monai_mixssl.errors import DataError\nraise DataError('what to do')")
-    ended = command(str(script), cwd=tmp_path, env={"MONAI_MIXSSL_DEBUG": "1"})  # type: ignore[operator]
+    ended = command(str(script), cwd=tmp_path, env={"MONAI_MIXSSL_DEBUG": "1"})  # type: ignore[operator]  # a fixture
     assert ended.status == 1
     assert "Traceback (most recent call last)" in ended.err
     assert ended.last_line == "monai-mixssl: error: what to do"

@@ -111,7 +111,7 @@ def test_the_names_resolve_as_monai_looks_for_them() -> None:
 
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="NoWorkflow"):
-        monai_mixssl.NoWorkflow  # noqa: B018
+        monai_mixssl.NoWorkflow  # noqa: B018 (to look it up is the test)
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
