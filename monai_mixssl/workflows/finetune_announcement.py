@@ -3,22 +3,19 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from typing import Any
 
 import torch
 from monai.data import list_data_collate
+from torch import nn
 
 from monai_mixssl.data.seeded_dataset import SeededDataset
 from monai_mixssl.engines import PrecisionTrainer
-from monai_mixssl.engines.precision import autocast
 from monai_mixssl.engines.precision_trainer import named_losses
-from monai_mixssl.workflows.announcement import duration, memory_gb
+from monai_mixssl.workflows.trial_steps import duration, memory_gb, seconds_per_step, seconds_with_loading
 
 __all__ = ["announce_finetuning"]
-
-_STEPS = 2
 
 
 def announce_finetuning(
@@ -46,12 +43,14 @@ def announce_finetuning(
     loading = (time.perf_counter() - began) / count * batch_size
     wanted = batch_size * max(1, len(items) // count)
     batch = list_data_collate((items * -(-wanted // len(items)))[:wanted])
-    with torch.random.fork_rng():
-        step = _seconds_per_step(trainer, batch)
     device = trainer.state.device
-    # on a CPU the loaders take their time from the same cores
-    apart = num_workers > 0 and device.type != "cpu"
-    per_step = max(step, loading / num_workers) if apart else step + loading
+    images, labels = trainer.prepare_batch(batch, device, trainer.non_blocking)
+
+    def loss_of(network: nn.Module) -> torch.Tensor:
+        return named_losses(trainer.loss_function(network(images), labels))["loss"]
+
+    step = seconds_per_step(trainer, loss_of)
+    per_step = seconds_with_loading(step, loading, num_workers, device)
     steps = trainer.state.epoch_length * trainer.state.max_epochs
     parameters = sum(p.numel() for p in trainer.network.parameters())
     print(
@@ -60,22 +59,3 @@ def announce_finetuning(
         f"validations ({step:.2f} s a step, loading at most {loading:.2f} s), {memory_gb(device):.1f} GB of memory.",
         flush=True,
     )
-
-
-def _seconds_per_step(trainer: PrecisionTrainer, batch: dict[str, Any]) -> float:
-    network = copy.deepcopy(getattr(trainer.network, "module", trainer.network)).train()
-    for module in network.modules():
-        if isinstance(module, torch.nn.SyncBatchNorm):
-            module.eval()  # in training it would wait for the other processes, which make no trial steps
-    device = trainer.state.device
-    images, labels = trainer.prepare_batch(batch, device, trainer.non_blocking)
-    began = 0.0
-    for number in range(_STEPS + 1):
-        if number == 1:  # the first step also sets things up
-            began = time.perf_counter()
-        with autocast(device, trainer.precision):
-            losses = named_losses(trainer.loss_function(network(images), labels))
-        losses["loss"].backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-    return (time.perf_counter() - began) / _STEPS
