@@ -50,13 +50,17 @@ def main() -> None:
     parser.add_argument("sets", nargs="+", choices=SETS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--skip_connections", action="store_true", help="a decoder that sees the encoder's larger maps")
+    parser.add_argument("--max_epochs", type=int, help="in place of the set's own")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder for the runs")
     parser.add_argument("--write", type=Path, help="a Markdown file whose part below the mark is replaced")
     arguments = parser.parse_args()
     rows = []
     for name in arguments.sets:
-        scores = [measure(name, seed, arguments.runs, arguments.skip_connections) for seed in range(arguments.seeds)]
-        shown = f"{name}, skip connections" if arguments.skip_connections else name
+        different: dict[str, Any] = {"skip_connections": True} if arguments.skip_connections else {}
+        if arguments.max_epochs:
+            different["max_epochs"] = arguments.max_epochs
+        scores = [measure(name, seed, arguments.runs, **different) for seed in range(arguments.seeds)]
+        shown = ", ".join([name, *(f"{key} {value}" for key, value in different.items())])
         rows.append(row(shown, [score for score in scores if score]))
         print(rows[-1], flush=True)
     if arguments.write:
@@ -64,9 +68,9 @@ def main() -> None:
         arguments.write.write_text(head + "\n".join([MARK, "", described(arguments), "", *table(rows), ""]))
 
 
-def measure(name: str, seed: int, runs: Path, skip_connections: bool = False) -> dict[str, float] | None:
-    """Train once, or take the finished run, and score it on held-out images."""
-    keys = dict(SETS[name])
+def measure(name: str, seed: int, runs: Path, **different: Any) -> dict[str, float] | None:
+    """Train once, or take the finished run, and score it on held-out images; with other keys than the set's own."""
+    keys = {**SETS[name], **different}
     root = os.environ.get("MIXSSL_TEST_DATA")
     if name != "phantoms" and not root:
         print(f"{name}: left out, MIXSSL_TEST_DATA is unset")
@@ -75,9 +79,7 @@ def measure(name: str, seed: int, runs: Path, skip_connections: bool = False) ->
         keys["dataset_dir"] = unlabelled(name, runs / "sets")
     elif root and "dataset_dir" in keys:
         keys["dataset_dir"] = str(Path(root) / keys["dataset_dir"])
-    if skip_connections:
-        keys["skip_connections"] = True
-    folder = runs / f"{name}{'_skips' if skip_connections else ''}_{seed}"
+    folder = runs / "_".join([name, *(f"{key}_{value}" for key, value in different.items()), str(seed)])
     workflow = PretrainWorkflow(logging_file=False, output_dir=str(folder), seed=seed, resume=True, **keys)
     workflow.initialize()
     workflow.run()
