@@ -134,7 +134,8 @@ def row(name: str, scores: list[dict[str, float]]) -> str:
 
     def cell(key: str, digits: int = 3) -> str:
         values = np.array([score[key] for score in scores])
-        return f"{values.mean():.{digits}f} ± {values.std(ddof=1) if len(values) > 1 else 0:.{digits}f}"
+        spread = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+        return f"{values.mean():.{digits}f}{spread}"
 
     similarity = " | ".join(cell(f"ssim_{answer}") for answer in ("reconstruction", "blend", "mean"))
     error = " | ".join(cell(f"mse_{answer}", 4) for answer in ("reconstruction", "blend", "mean"))
