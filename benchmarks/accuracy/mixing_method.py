@@ -43,6 +43,7 @@ class MixingMethod(nn.Module):
             len(pool.images.shape) - 2,
             backbone=backbone,
             transparency="map" if recipe.transparency_map_cells else "number",
+            skip_connections=recipe.skip_connections,
             decoder_channels=recipe.decoder_channels,
             projection_size=PROJECTION if recipe.agreement_weight else None,
         )

@@ -33,7 +33,7 @@ class Recipe:
         spectra: whether amplitudes are blended, and not pixels; without a map.
         similarity_weight: of 1 - SSIM beside the squared error of the reconstruction.
         map_scales: from how many of the encoder's maps, counted from the last, the transparency map is predicted.
-        decoder_channels: see ``monai_mixssl.networks.LightDecoder``.
+        decoder_channels, skip_connections: see ``monai_mixssl.networks.LightDecoder``.
     """
 
     source: str = "dead_leaves"
@@ -56,6 +56,7 @@ class Recipe:
     similarity_weight: float = 0.0
     map_scales: int = 1
     decoder_channels: tuple[int, ...] | None = None
+    skip_connections: bool = False
 
 
 PLAIN = Recipe()
@@ -119,6 +120,7 @@ RECIPES: dict[str, Recipe] = {
     "plain_map_scales": replace(PLAIN, transparency_map_cells=4, map_scales=3),
     "plain_narrow_decoder": replace(PLAIN, decoder_channels=(16, 16, 16)),
     "plain_wide_decoder": replace(PLAIN, decoder_channels=(192, 96, 48)),
+    "plain_skips": replace(PLAIN, skip_connections=True),
     # the first search
     "agree": AGREE,
     "agree_r10_t1": replace(AGREE, reconstruction_weight=10.0),
