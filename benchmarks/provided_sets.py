@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-NPZ = {"pneumoniamnist": "pneumoniamnist.npz", "busi": "busi128.npz"}
+NPZ = {"pneumoniamnist": "pneumoniamnist.npz", "busi": "busi128.npz", "mednist": "mednist64.npz"}
 # keys of the pretraining runs, beside the bundle's defaults
 PRETRAINING: dict[str, dict[str, Any]] = {
     "hippocampus": {"spatial_dims": 3, "patch_size": 32, "batch_size": 4, "max_epochs": 40},
     "pneumoniamnist": {"patch_size": 32, "batch_size": 64, "max_epochs": 12},
     "busi": {"batch_size": 32, "samples_per_image": 4, "max_epochs": 16},
+    "mednist": {"batch_size": 32, "max_epochs": 8},
 }
 HIPPOCAMPUS_TEST = 60  # of 260 patients
 HIPPOCAMPUS_VALIDATION = 20
