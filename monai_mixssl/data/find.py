@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from monai_mixssl.data.output_folder import EARLIER_RUN, OUTPUT_MARKS, is_output_folder
 from monai_mixssl.data.pause_gc import pause_gc
 from monai_mixssl.errors import DataError
+from monai_mixssl.output_folder import EARLIER_RUN, OUTPUT_MARKS, is_output_folder
 
 __all__ = ["Found", "FoundFile", "data_roots", "find_files", "split_roots"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from monai_mixssl.data.output_folder import OUTPUT_MARKS, is_output_folder
 from monai_mixssl.errors import ConfigError, DataError
+from monai_mixssl.output_folder import OUTPUT_MARKS, is_output_folder
 from monai_mixssl.sources._pictures import fit_picture, open_picture
 from monai_mixssl.sources.base import Source
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which keyword arguments a callable takes, parents included."""
+"""Which keyword arguments a callable takes, parents included, and which of them are true or false."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["accepted_arguments"]
+__all__ = ["accepted_arguments", "boolean_arguments"]
+
+_BOOLEAN = (bool, bool | None, "bool", "bool | None", "Optional[bool]")  # as text where annotations are not evaluated
 
 
 def accepted_arguments(target: Callable[..., Any]) -> set[str] | None:
@@ -45,6 +47,25 @@ def accepted_arguments(target: Callable[..., Any]) -> set[str] | None:
             return None
         accepted |= strings  # names that the body itself takes out of its kwargs
     return None
+
+
+def boolean_arguments(target: Callable[..., Any]) -> set[str]:
+    """The names of the arguments annotated as ``bool`` or ``bool | None``, or untyped and a truth value by default.
+
+    Args:
+        target: a class or function; of a class, its parents' arguments count where its own do not name them.
+    """
+    found: dict[str, bool] = {}
+    owners = [vars(parent).get("__init__") for parent in target.__mro__] if inspect.isclass(target) else [target]
+    for owner in filter(None, owners):
+        try:
+            parameters = inspect.signature(owner).parameters.values()
+        except (TypeError, ValueError):  # compiled code without a signature
+            continue
+        for p in parameters:
+            unknown = p.annotation is p.empty
+            found.setdefault(p.name, isinstance(p.default, bool) if unknown else p.annotation in _BOOLEAN)
+    return {name for name, boolean in found.items() if boolean}
 
 
 def _named_parameters(target: Callable[..., Any]) -> tuple[set[str] | None, bool]:

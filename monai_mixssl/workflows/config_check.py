@@ -35,9 +35,10 @@ from monai.utils import BundlePropertyConfig
 
 from monai_mixssl.errors import ConfigError
 from monai_mixssl.workflows import last_line
-from monai_mixssl.workflows.arguments import accepted_arguments
+from monai_mixssl.workflows.arguments import accepted_arguments, boolean_arguments
 from monai_mixssl.workflows.tracking import use_own_tracking
-from monai_mixssl.workflows.values import Rule, nearest, takes_paths
+from monai_mixssl.workflows.typed_paths import restore_typed_paths
+from monai_mixssl.workflows.values import Rule, boolean, nearest, takes_paths
 
 __all__ = [
     "apply_rules",
@@ -84,6 +85,7 @@ def check_config(
     refuse_unknown_arguments(parser)
     if runs:
         _refuse_dropped_words(parser.get(), rules or {})
+        restore_typed_paths(parser.get(), rules or {})
     apply_rules(parser.get(), rules or {})
     for key, value in parser.get().items():
         if key != ConfigParser.meta_key:
@@ -250,7 +252,10 @@ def refuse_unknown_keys(config: Mapping[str, Any], entry_ids: tuple[str, ...] = 
 
 
 def refuse_unknown_arguments(parser: ConfigParser) -> None:
-    """Refuse arguments that the class or function of a ``_target_`` does not take.
+    """Refuse arguments that the class or function of a ``_target_`` does not take, and words that are no truth value.
+
+    Where an argument is true or false by its type, the six words of :py:func:`~monai_mixssl.workflows.values.boolean`
+    are replaced by what they say, in place.
 
     Raises:
         ConfigError: naming the argument's id, such as ``train#trainer#max_epoch``, and the argument nearest to it.
@@ -275,6 +280,12 @@ def refuse_unknown_arguments(parser: ConfigParser) -> None:
             if argument not in accepted and argument not in _MONAI_ARGUMENTS:
                 hint = nearest(argument, sorted(accepted)) or f"; {target.rpartition('.')[2]} takes no such argument"
                 raise ConfigError(f"unknown key '{_shown(name)}#{argument}'{hint}")
+        for argument in boolean_arguments(found) & component.keys():
+            if isinstance(word := component[argument], str) and not _is_computed(word):
+                try:
+                    component[argument] = boolean(word)
+                except ConfigError as error:
+                    raise ConfigError(f"{_shown(name)}#{argument} {error}") from None
 
 
 def _ids_that_monai_knows() -> set[str]:

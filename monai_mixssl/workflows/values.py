@@ -191,6 +191,10 @@ def path(value: Any) -> str:
         expanded = os.path.expanduser(value)  # or what writes checkpoints would, and nothing else
         if str(expanded).startswith("~") and not os.path.exists(expanded):
             raise ConfigError("must be a path; no user here has the name after ~: write a folder called so as './~…'")
+        if "#" in str(expanded) or ("::" in str(expanded) and not os.path.exists(expanded)):
+            raise ConfigError(
+                "must be a path without # in it, of which MONAI's configs make ::; rename it, or give a link"
+            )
         return expanded
     if isinstance(value, str):
         raise ConfigError(
@@ -209,6 +213,11 @@ def paths(value: Any) -> str | list[str]:
 def takes_paths(rule: Rule) -> bool:
     """Whether a rule is :py:func:`path` or :py:func:`paths`, or one of them and None."""
     return getattr(rule, "inner", rule) in (path, paths)
+
+
+def takes_one_path(rule: Rule) -> bool:
+    """Whether a rule is :py:func:`path`, or that and None."""
+    return getattr(rule, "inner", rule) is path
 
 
 def text(value: Any) -> str:

@@ -15,10 +15,10 @@ from monai_mixssl.compare import Plan, parse_amounts
 from monai_mixssl.compare.records import Records
 from monai_mixssl.data.damage import is_damage
 from monai_mixssl.data.labels import read_labels
-from monai_mixssl.data.output_folder import is_output_folder
 from monai_mixssl.data.prepared_data import prepare_data
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.data.scan import scan
+from monai_mixssl.output_folder import is_output_folder
 from monai_mixssl.sources import FolderImages
 
 REASON = "output folder of an earlier run"
@@ -150,7 +150,7 @@ def test_the_private_folder_of_somebody_else_is_recognised_without_looking_into_
     def refuse(path):
         raise PermissionError
 
-    monkeypatch.setattr("monai_mixssl.data.output_folder.os.listdir", refuse)
+    monkeypatch.setattr("monai_mixssl.output_folder.os.listdir", refuse)
     assert is_output_folder(data / "looked")
     assert not is_output_folder(data / "later")
 

@@ -260,3 +260,19 @@ def test_a_boolean_below_the_top_level_is_what_it_says_too() -> None:
     assert config["loader"] == {"pin_memory": False, "name": "falsely"}
     assert config["list"] == [{"print_lr": True}, True]
     assert config["top"] == "true"
+
+
+@pytest.mark.parametrize(("word", "value"), [("0", False), ("1", True), ("false", False), ("True", True)])
+def test_an_argument_that_is_true_or_false_takes_the_words(word: str, value: bool) -> None:
+    component = {"_target_": "DataLoader", "dataset": [1], "pin_memory": word}
+    refuse_unknown_arguments(ConfigParser(config := {"a": component}))
+    assert config["a"]["pin_memory"] is value
+
+
+@pytest.mark.parametrize(
+    ("target", "argument"),
+    [("DataLoader", "pin_memory"), ("DataLoader", "shuffle"), ("monai_mixssl.engines.MixSSLTrainer", "decollate")],
+)
+def test_an_argument_that_is_true_or_false_takes_no_other_word(target: str, argument: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^a#{argument} must be true or false, not 'no'$"):
+        refuse_unknown_arguments(ConfigParser({"a": {"_target_": target, argument: "no"}}))

@@ -21,10 +21,10 @@ from named_scans import LEFT_OUT, SENTINELS, leaks, write_named_scans
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from monai_mixssl.data.output_folder import is_output_folder
 from monai_mixssl.data.phantoms import write_phantoms
 from monai_mixssl.handlers import latest_iteration, read_log
 from monai_mixssl.networks import MixSSLNet, load_encoder
+from monai_mixssl.output_folder import is_output_folder
 
 DOCS = Path(__file__).parents[2] / "docs" / "output-folder.md"
 PLACEHOLDER = "<in private/config.json>"

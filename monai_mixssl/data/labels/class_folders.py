@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from monai_mixssl.data.labels.table import CLASSIFICATION, LabelRow, LabelTable, class_order, split_name
-from monai_mixssl.data.output_folder import is_output_folder
 from monai_mixssl.errors import DataError
+from monai_mixssl.output_folder import is_output_folder
 
 __all__ = ["read_class_folders"]
 
