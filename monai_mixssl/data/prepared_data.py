@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,7 @@ def prepare_scan(
     records, unusable = prepare_images(found.images, private, settings, num_workers=num_workers, progress=progress)
     excluded = found.excluded + unusable
     used = {record["id"] for record in records}
+    write_index(private, found, left_out={image.id for image in found.images} - used)
     images = [image for image in found.images if image.id in used]
     write_excluded(output, excluded)
     if images:  # else there is a sentence for that
@@ -156,13 +157,28 @@ def prepare_scan(
     return images, records, excluded
 
 
-def write_index(private: PrivateFolder, found: ScanResult, more: Iterable[tuple[str, str, str, int]] = ()) -> None:
-    """Writes what a scan found to `private/`: `index.json`, and `files.csv` with `more` rows of (id, use, path, part).
+def write_index(
+    private: PrivateFolder,
+    found: ScanResult,
+    more: Iterable[tuple[str, str, str, int]] = (),
+    left_out: Collection[str] = (),
+) -> None:
+    """Writes what a scan found to `private/`: `index.json`, and `files.csv`.
+
+    Args:
+        private: where to.
+        found: what the scan found.
+        more: further rows of (id, use, path, part).
+        left_out: ids of images that cannot be used all the same.
 
     Raises:
         RunFolderError: the disk is full or the folder cannot be written.
     """
-    rows = [(image.id, "image", part.path, part.number) for image in found.images for part in image.parts]
+    rows = [
+        (image.id, "left out" if image.id in left_out else "image", part.path, part.number)
+        for image in found.images
+        for part in image.parts
+    ]
     rows += [(file_id, "left out", path, 0) for file_id, path in found.excluded_files]
     private.write_files([*rows, *more])
     write_json(private.index, [image.as_dict() for image in found.images], "the index")

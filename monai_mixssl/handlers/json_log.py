@@ -28,7 +28,7 @@ class JsonLinesLog:
     Args:
         path: the file.
         validator: the engine whose metrics are logged after each of its runs.
-        interval: log training every this many iterations.
+        interval: log training every this many iterations, and at the first and the last.
     """
 
     def __init__(self, path: str | Path, validator: Workflow | None = None, interval: int = 10) -> None:
@@ -40,7 +40,7 @@ class JsonLinesLog:
     def attach(self, engine: Workflow) -> None:
         """Register with a trainer, before the handler that saves checkpoints."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), self._log_training)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(event_filter=self._is_logged), self._log_training)
         if self.validator is not None:
             self.validator.add_event_handler(Events.COMPLETED, self._log_validation, engine)
 
@@ -56,6 +56,11 @@ class JsonLinesLog:
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         os.replace(temporary, self.path)
+
+    def _is_logged(self, engine: Workflow, iteration: int) -> bool:
+        # a short run would else have no line of training, and no curve
+        last = (engine.state.epoch_length or 0) * engine.state.max_epochs
+        return iteration % self.interval == 0 or iteration in (1, last)
 
     def _log_training(self, engine: SupervisedTrainer) -> None:
         rate = engine.optimizer.param_groups[0]["lr"]

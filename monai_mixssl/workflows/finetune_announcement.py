@@ -53,9 +53,11 @@ def announce_finetuning(
     per_step = seconds_with_loading(step, loading, num_workers, device)
     steps = trainer.state.epoch_length * trainer.state.max_epochs
     parameters = sum(p.numel() for p in trainer.network.parameters())
+    memory = memory_gb(device) + 2 * 4 * parameters / 2**30  # the trial steps keep no averages of the gradients
+    beside = " beside that of the loader processes" if num_workers else ""
     print(
         f"Fine-tuning {parameters / 1e6:.1f} M parameters on {device}: {trainer.state.max_epochs} epochs of "
         f"{trainer.state.epoch_length} steps of {wanted} images, about {duration(steps * per_step)} and the "
-        f"validations ({step:.2f} s a step, loading at most {loading:.2f} s), {memory_gb(device):.1f} GB of memory.",
+        f"validations ({step:.2f} s a step, loading at most {loading:.2f} s), {memory:.1f} GB of memory{beside}.",
         flush=True,
     )

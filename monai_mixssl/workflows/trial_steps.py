@@ -65,7 +65,7 @@ def seconds_with_loading(step: float, loading: float, num_workers: int, device: 
 
 
 def memory_gb(device: torch.device) -> float:
-    """The most that this process has used so far: after the trial steps, about what training needs."""
+    """The most that this process has used so far: after the trial steps what training needs, but for the optimizer."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     try:

@@ -54,7 +54,11 @@ def save_pretrained(folder: RunFolder, network: MixSSLNet, data: PreparedData, l
     """
     if not folder.main:
         return
-    objectives = {"reconstruction": loss.reconstruction_weight, "transparency": loss.transparency_weight}
+    objectives = {
+        "reconstruction": loss.reconstruction_weight,
+        "transparency": loss.transparency_weight,
+        "agreement": loss.agreement_weight,
+    }
     axes = "RAS" if data.settings.spatial_dims == 3 else "rows, columns"
     metadata = {"preparation": data.settings.as_dict(), "data_hash": data.data_hash}
     save_encoder(folder.encoder, network, {**metadata, "objectives": objectives, "axis_order": axes})

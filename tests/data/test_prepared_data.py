@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import gzip
 import inspect
@@ -15,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_scans import blob, write_dicom, write_nifti, write_png, write_series
 
 from monai_mixssl.data.foreground_crop import RandForegroundCropd
 from monai_mixssl.data.manifest import load_prepared
+from monai_mixssl.data.picture_file import read_picture, read_picture_size
 from monai_mixssl.data.prepared_data import prepare_data
 from monai_mixssl.data.prepared_transforms import LoadPreparedd
 from monai_mixssl.data.settings import PrepareSettings
@@ -58,6 +61,25 @@ def test_in_2d_volumes_give_slices_and_pictures_stay(scans, tmp_path):
         assert image.shape[0] == 1
         assert 0 <= image.min() < image.max() <= 1
         assert image.meta["id"] == item["image"]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_stands_upright_as_its_exif_says(tmp_path, orientation):
+    upright = np.zeros((40, 64), np.uint8)
+    upright[:20, :16] = 250  # the corner at the top left
+    # how a camera has stored it: the transposition that undoes the one that the tag asks for
+    undo = {2: Image.FLIP_LEFT_RIGHT, 3: Image.ROTATE_180, 4: Image.FLIP_TOP_BOTTOM, 5: Image.TRANSPOSE,
+            6: Image.ROTATE_90, 7: Image.TRANSVERSE, 8: Image.ROTATE_270}  # fmt: skip
+    stored = Image.fromarray(upright)
+    if orientation in undo:
+        stored = stored.transpose(undo[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "photograph.jpg", quality=95, exif=exif)
+    assert read_picture_size(tmp_path / "photograph.jpg") == ((64, 40), 1)
+    read = read_picture(tmp_path / "photograph.jpg").array[0].T
+    assert read.shape == (40, 64)
+    assert np.abs(read.astype(int) - upright).mean() < 3
 
 
 def test_in_3d_pictures_are_left_out(scans, tmp_path):
@@ -175,6 +197,9 @@ def test_unusable_images_are_left_out_with_their_reason(scans, tmp_path):
     assert sorted(line["reason"] for line in lines) == reasons(data)
     table = (tmp_path / "run" / "private" / "files.csv").read_text()
     assert all(line["id"] in table for line in lines)
+    uses = {row["id"]: row["use"] for row in csv.DictReader(table.splitlines())}
+    assert {uses[line["id"]] for line in lines} == {"left out"}
+    assert {uses[one] for one in data.records} == {"image"}
 
 
 def test_what_is_prepared_is_used_again(scans, tmp_path, monkeypatch):

@@ -118,7 +118,8 @@ def _check(
     counts = Counter(str(rows[image.id].path) for image in found.images)
     several = [image for image in found.images if counts[str(rows[image.id].path)] > 1]
     masks = {image.id: row.mask for image in found.images if (row := rows[image.id]).mask is not None}
-    write_index(private, found, [(one, "mask", str(path), 0) for one, path in masks.items()])
+    mask_rows = [(one, "mask", str(path), 0) for one, path in masks.items()]
+    write_index(private, found, mask_rows)
     report(summarize(found.images, found.excluded))
     left_out = {one.id for one in several}
     images = [image for image in found.images if image.id not in left_out]
@@ -133,6 +134,7 @@ def _check(
         excluded += strange
         write_excluded(output, excluded)
         records = {one: record for one, record in records.items() if one not in {e.id for e in strange}}
+    write_index(private, found, mask_rows, {one.id for one in excluded})
     if not records:
         raise DataError(
             f"No image with a mask can be used ({count_reasons(excluded)}); put right what that names "

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which steps of training the log holds."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from monai_mixssl.handlers import JsonLinesLog, read_log
+
+
+@pytest.mark.parametrize(
+    ("interval", "logged"), [(10, [1, 6]), (4, [1, 4, 6]), (3, [1, 3, 6]), (1, [1, 2, 3, 4, 5, 6])]
+)
+def test_the_first_and_the_last_step_are_logged_whatever_the_interval(tmp_path, interval, logged):
+    engine = Engine(lambda engine, batch: {"loss": torch.tensor(float(batch))})
+    engine.optimizer = SimpleNamespace(param_groups=[{"lr": 0.5}])
+    JsonLinesLog(tmp_path / "log.jsonl", interval=interval).attach(engine)
+    engine.run([1, 2, 3], max_epochs=2)
+    lines = read_log(tmp_path / "log.jsonl")
+    assert [line["iteration"] for line in lines] == logged
+    assert [line["loss"] for line in lines] == [(iteration - 1) % 3 + 1 for iteration in logged]
