@@ -130,7 +130,7 @@ def read_digests(folder: Path, image_ids: Iterable[str]) -> dict[str, str]:
     return digests
 
 
-class _Work(Dataset):
+class _Work(Dataset[Any]):
     """Gives for each image ("done", record), ("left out", [reason, detail]) or ("stop", sentence)."""
 
     def __init__(

@@ -154,7 +154,7 @@ def _voxel_files(files: Iterable[FoundFile], headers: Mapping[str, FileHeader]) 
     return used
 
 
-class _Headers(Dataset):
+class _Headers(Dataset[Any]):
     def __init__(self, files: list[FoundFile], salt: bytes, keep: Collection[str]) -> None:
         self.files, self.salt, self.keep = files, salt, keep
 

@@ -19,7 +19,7 @@ from monai_mixssl.errors import ConfigError, DataError
 __all__ = ["SeededDataset"]
 
 
-class SeededDataset(Dataset):
+class SeededDataset(Dataset[Any]):
     """Seeds a dataset's whole chain of transforms from (seed, epoch, index) before each item.
 
     What an item looks like then depends on these three numbers alone: not on the number of workers, how they are
@@ -58,7 +58,7 @@ class SeededDataset(Dataset):
         False
     """
 
-    def __init__(self, dataset: Dataset, seed: int = 0, *, substitute: bool = False, views: int = 1) -> None:
+    def __init__(self, dataset: Dataset[Any], seed: int = 0, *, substitute: bool = False, views: int = 1) -> None:
         if seed < 0:
             raise ConfigError(f"seed is {seed} but must be 0 or more.")
         self.dataset = dataset
@@ -138,7 +138,7 @@ class SeededDataset(Dataset):
         return (item, "", 0) if finite(item) else (None, "", NOT_FINITE)
 
 
-def _ids(dataset: Dataset) -> list[str]:
+def _ids(dataset: Dataset[Any]) -> list[str]:
     """What each item is loaded from: its "id", else its number."""
     data = getattr(dataset, "data", None)
     if data is None:

@@ -41,15 +41,15 @@ class MixSSLEvaluator(PrecisionEvaluator):
     def __init__(
         self,
         device: str | torch.device,
-        val_data_loader: Iterable | DataLoader,
+        val_data_loader: Iterable[Any] | DataLoader[Any],
         network: torch.nn.Module,
         loss_function: Callable[..., dict[str, torch.Tensor]],
         spatial_dims: int,
         precision: str = "none",
-        prepare_batch: Callable | None = None,
+        prepare_batch: Callable[..., Any] | None = None,
         additional_metrics: dict[str, Metric] | None = None,
         decollate: bool = False,
-        val_handlers: Sequence | None = None,
+        val_handlers: Sequence[Any] | None = None,
         **kwargs: Any,
     ) -> None:
         metrics = validation_metrics(spatial_dims, agreement=getattr(loss_function, "agreement_weight", 0.0) > 0)

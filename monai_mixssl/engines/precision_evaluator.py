@@ -41,13 +41,13 @@ class PrecisionEvaluator(SupervisedEvaluator):
     def __init__(
         self,
         device: str | torch.device,
-        val_data_loader: Iterable | DataLoader,
+        val_data_loader: Iterable[Any] | DataLoader[Any],
         network: torch.nn.Module,
         loss_function: Callable[..., torch.Tensor | dict[str, torch.Tensor]] | None = None,
         precision: str = "none",
-        prepare_batch: Callable | None = None,
+        prepare_batch: Callable[..., Any] | None = None,
         decollate: bool = False,
-        val_handlers: Sequence | None = None,
+        val_handlers: Sequence[Any] | None = None,
         **kwargs: Any,
     ) -> None:
         device = torch.device(device)

@@ -95,7 +95,7 @@ def mask_classes(
     return list(classes), [int(value) for value in values], excluded
 
 
-class _Pairs(Dataset):
+class _Pairs(Dataset[Any]):
     """Gives for each pair (record, digest, []) or (None, "", [reason, detail])."""
 
     def __init__(self, images: list[ScanImage], masks: list[str], spatial_dims: int) -> None:
