@@ -60,7 +60,8 @@ def main() -> None:
         if arguments.max_epochs:
             different["max_epochs"] = arguments.max_epochs
         scores = [measure(name, seed, arguments.runs, **different) for seed in range(arguments.seeds)]
-        shown = ", ".join([name, *(f"{key} {value}" for key, value in different.items())])
+        words = {"skip_connections": "skip connections", "max_epochs": f"{arguments.max_epochs} epochs"}
+        shown = ", ".join([name, *(words[key] for key in different)])
         rows.append(row(shown, [score for score in scores if score]))
         print(rows[-1], flush=True)
     if arguments.write:

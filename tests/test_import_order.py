@@ -32,7 +32,9 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 def imported(file: Path) -> Iterator[str]:
     """The parts of the package that a file imports, anywhere in it; a name of the package itself is none."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
+        if isinstance(node, ast.ImportFrom):
+            assert node.module, f"{file.name} has a relative import"
+            assert not node.level, f"{file.name} has a relative import"
             modules = [node.module] if "." in node.module else [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]

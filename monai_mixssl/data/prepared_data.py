@@ -23,7 +23,7 @@ from monai_mixssl.data.split import split_by_group
 from monai_mixssl.data.summary import count_reasons, found_counts, summarize
 from monai_mixssl.errors import DataError, RunFolderError
 
-__all__ = ["check_settings", "prepare_data", "prepare_scan", "write_index"]
+__all__ = ["check_settings", "prepare_data", "prepare_scan", "write_files_table", "write_index"]
 
 KEYS = {"max_pad": "max_pad_factor"}  # what the user types, where the setting has another name
 
@@ -149,7 +149,7 @@ def prepare_scan(
     records, unusable = prepare_images(found.images, private, settings, num_workers=num_workers, progress=progress)
     excluded = found.excluded + unusable
     used = {record["id"] for record in records}
-    write_index(private, found, left_out={image.id for image in found.images} - used)
+    write_files_table(private, found, left_out={image.id for image in found.images} - used)
     images = [image for image in found.images if image.id in used]
     write_excluded(output, excluded)
     if images:  # else there is a sentence for that
@@ -157,13 +157,23 @@ def prepare_scan(
     return images, records, excluded
 
 
-def write_index(
+def write_index(private: PrivateFolder, found: ScanResult, more: Iterable[tuple[str, str, str, int]] = ()) -> None:
+    """Writes what a scan found to `private/`: `index.json`, and `files.csv` with `more` rows of (id, use, path, part).
+
+    Raises:
+        RunFolderError: the disk is full or the folder cannot be written.
+    """
+    write_files_table(private, found, more)
+    write_json(private.index, [image.as_dict() for image in found.images], "the index")
+
+
+def write_files_table(
     private: PrivateFolder,
     found: ScanResult,
     more: Iterable[tuple[str, str, str, int]] = (),
     left_out: Collection[str] = (),
 ) -> None:
-    """Writes what a scan found to `private/`: `index.json`, and `files.csv`.
+    """Writes `files.csv` to `private/`: which file is behind an id, and what it is used as.
 
     Args:
         private: where to.
@@ -181,7 +191,6 @@ def write_index(
     ]
     rows += [(file_id, "left out", path, 0) for file_id, path in found.excluded_files]
     private.write_files([*rows, *more])
-    write_json(private.index, [image.as_dict() for image in found.images], "the index")
 
 
 def _split(

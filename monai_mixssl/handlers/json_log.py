@@ -59,7 +59,7 @@ class JsonLinesLog:
 
     def _is_logged(self, engine: Workflow, iteration: int) -> bool:
         # a short run would else have no line of training, and no curve
-        last = (engine.state.epoch_length or 0) * engine.state.max_epochs
+        last = (engine.state.epoch_length or 0) * (engine.state.max_epochs or 0)
         return iteration % self.interval == 0 or iteration in (1, last)
 
     def _log_training(self, engine: SupervisedTrainer) -> None:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from .cross_domain_mixup import CrossDomainMixup, RandCrossDomainMixup
-from .cross_domain_mixup_dict import (
+from monai_mixssl.transforms.cross_domain_mixup import CrossDomainMixup, RandCrossDomainMixup
+from monai_mixssl.transforms.cross_domain_mixup_dict import (
     CrossDomainMixupD,
     CrossDomainMixupd,
     CrossDomainMixupDict,

@@ -60,12 +60,11 @@ def announce(
     per_step = seconds_with_loading(step, loading, num_workers, device)
     steps = trainer.state.epoch_length * trainer.state.max_epochs
     parameters = sum(p.numel() for p in trainer.network.parameters())
-    memory = memory_gb(device) + (_COPIES - 1) * 4 * parameters / 2**30  # the trial steps keep no averages
     beside = " beside that of the loader processes" if num_workers else ""
     print(
         f"Training {parameters / 1e6:.1f} M parameters on {device}: {trainer.state.max_epochs} epochs of "
         f"{trainer.state.epoch_length} steps of {batch_size} images, about {duration(steps * per_step)} and the "
-        f"validations ({step:.2f} s a step, loading {loading:.2f} s), {memory:.1f} GB of memory{beside}, "
-        f"{_CHECKPOINTS * _COPIES * 4 * parameters / 2**20:.0f} MB of disk for checkpoints.",
+        f"validations ({step:.2f} s a step, loading {loading:.2f} s), {memory_gb(device, parameters):.1f} GB of "
+        f"memory{beside}, {_CHECKPOINTS * _COPIES * 4 * parameters / 2**20:.0f} MB of disk for checkpoints.",
         flush=True,
     )

@@ -37,7 +37,7 @@ from monai_mixssl.errors import ConfigError
 from monai_mixssl.workflows import last_line
 from monai_mixssl.workflows.arguments import accepted_arguments, boolean_arguments
 from monai_mixssl.workflows.tracking import use_own_tracking
-from monai_mixssl.workflows.typed_paths import restore_typed_paths
+from monai_mixssl.workflows.typed_paths import restore_typed_paths, typed_word
 from monai_mixssl.workflows.values import Rule, boolean, nearest, takes_paths
 
 __all__ = [
@@ -112,8 +112,7 @@ def _refuse_dropped_words(config: Mapping[str, Any], rules: Mapping[str, Rule]) 
     """Refuse ``--match None``: MONAI drops the word, and the key would keep its default without a sign."""
     typed = list(zip(sys.argv, [*sys.argv[1:], ""], strict=True))
     for key in rules:
-        spelt = any((word, after) == (f"--{key}", "None") or word == f"--{key}=None" for word, after in typed)
-        if spelt and config.get(key) is not None:
+        if typed_word(key) == "None" and config.get(key) is not None:
             raise ConfigError(f"--{key} None is dropped by MONAI before this package sees it; write --{key} none")
     for word, after in typed:
         key, _, value = word.removeprefix("--").partition("=")

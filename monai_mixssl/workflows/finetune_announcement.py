@@ -44,7 +44,8 @@ def announce_finetuning(
     wanted = batch_size * max(1, len(items) // count)
     batch = list_data_collate((items * -(-wanted // len(items)))[:wanted])
     device = trainer.state.device
-    images, labels = trainer.prepare_batch(batch, device, trainer.non_blocking)
+    with torch.random.fork_rng():
+        images, labels = trainer.prepare_batch(batch, device, trainer.non_blocking)
 
     def loss_of(network: nn.Module) -> torch.Tensor:
         return named_losses(trainer.loss_function(network(images), labels))["loss"]
@@ -53,11 +54,11 @@ def announce_finetuning(
     per_step = seconds_with_loading(step, loading, num_workers, device)
     steps = trainer.state.epoch_length * trainer.state.max_epochs
     parameters = sum(p.numel() for p in trainer.network.parameters())
-    memory = memory_gb(device) + 2 * 4 * parameters / 2**30  # the trial steps keep no averages of the gradients
     beside = " beside that of the loader processes" if num_workers else ""
     print(
         f"Fine-tuning {parameters / 1e6:.1f} M parameters on {device}: {trainer.state.max_epochs} epochs of "
         f"{trainer.state.epoch_length} steps of {wanted} images, about {duration(steps * per_step)} and the "
-        f"validations ({step:.2f} s a step, loading at most {loading:.2f} s), {memory:.1f} GB of memory{beside}.",
+        f"validations ({step:.2f} s a step, loading at most {loading:.2f} s), {memory_gb(device, parameters):.1f} "
+        f"GB of memory{beside}.",
         flush=True,
     )

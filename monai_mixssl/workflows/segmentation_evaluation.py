@@ -16,7 +16,7 @@ from monai_mixssl.data.label_maps import grid_of, read_one
 from monai_mixssl.data.labels import LabelledData, segmentation_data
 from monai_mixssl.data.labels.manifest import load_labelled
 from monai_mixssl.data.manifest import write_excluded
-from monai_mixssl.data.prepared_data import write_index
+from monai_mixssl.data.prepared_data import write_files_table, write_index
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.data.records import Excluded, LeftOut, ScanImage
 from monai_mixssl.data.scan import scan
@@ -247,6 +247,7 @@ def images_to_segment(
             unusable.append(Excluded(image.id, reason.reason, reason.detail))
         except Exception as error:  # whatever a damaged file does to a library, the run goes on
             unusable.append(Excluded(image.id, "cannot be read", type(error).__name__))
+    write_files_table(private, found, left_out={one.id for one in unusable})
     excluded = [*found.excluded, *unusable]
     write_excluded(folder.path, excluded)
     print(summarize(images, excluded, "Segmenting"), flush=True)

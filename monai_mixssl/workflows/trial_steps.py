@@ -64,16 +64,22 @@ def seconds_with_loading(step: float, loading: float, num_workers: int, device: 
     return max(step, loading / num_workers) if apart else step + loading
 
 
-def memory_gb(device: torch.device) -> float:
-    """The most that this process has used so far: after the trial steps what training needs, but for the optimizer."""
+def memory_gb(device: torch.device, parameters: int) -> float:
+    """About what training needs: the most that this process has used so far, after the trial steps, and the optimizer.
+
+    Args:
+        device: where the training runs.
+        parameters: of the network. AdamW keeps two averages of each gradient, in place of the trial's second network.
+    """
+    optimizer = 4 * parameters / 2**30
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
+        return torch.cuda.max_memory_allocated(device) / 2**30 + optimizer
     try:
         import resource  # not on Windows
     except ImportError:
         return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)
+    return peak / (2**30 if sys.platform == "darwin" else 2**20) + optimizer
 
 
 def duration(seconds: float) -> str:

@@ -12,11 +12,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from monai.bundle.utils import ID_SEP_KEY
+
 from monai_mixssl.workflows.values import Rule, takes_one_path, takes_paths
 
-__all__ = ["restore_typed_paths"]
+__all__ = ["restore_typed_paths", "typed_word"]
 
-_QUOTES_AND_BRACKETS = ("'", '"', "[", "(", "{")
+_BRACKETS = ("[", "(", "{")
 
 
 def restore_typed_paths(config: dict[str, Any], rules: Mapping[str, Rule]) -> None:
@@ -33,20 +35,20 @@ def restore_typed_paths(config: dict[str, Any], rules: Mapping[str, Rule]) -> No
     if fire is None:
         return
     for key, rule in rules.items():
-        word = _typed(key) if takes_paths(rule) else None
-        if not word or word == config.get(key) or isinstance(config.get(key), bool):
+        word = typed_word(key) if takes_paths(rule) else None
+        if not word or "'" in word or '"' in word or word == config.get(key) or isinstance(config.get(key), bool):
             continue
         if not _same(config.get(key), fire.DefaultParseValue(word)):  # a file or a program has set the key
             continue
         if takes_one_path(rule) or os.path.exists(word):
-            config[key] = word if not word.startswith(("'", '"')) else config[key]
-        elif not word.startswith(_QUOTES_AND_BRACKETS):
+            config[key] = word
+        elif not word.startswith(_BRACKETS):
             several = [part.strip() for part in word.split(",") if part.strip()]
             config[key] = several if isinstance(config[key], list | tuple) else word
 
 
-def _typed(key: str) -> str | None:
-    """The last word typed for a key, as ``--key word`` or ``--key=word``."""
+def typed_word(key: str) -> str | None:
+    """The last word typed for a key, as ``--key word`` or ``--key=word``, or with one hyphen, as fire takes it."""
     found = None
     for word, after in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
         name, equals, value = word.partition("=")
@@ -56,7 +58,9 @@ def _typed(key: str) -> str | None:
 
 
 def _same(value: Any, parsed: Any) -> bool:
-    """Whether a value is what fire has made of a word; MONAI may have made a list of a tuple."""
+    """Whether a value is what fire has made of a word, and MONAI of that: a list of a tuple, and ``::`` of ``#``."""
+    if isinstance(value, str) and isinstance(parsed, str):
+        return value == parsed.replace("#", ID_SEP_KEY)
     if isinstance(value, list | tuple) and isinstance(parsed, list | tuple):
         return list(value) == list(parsed)
     return type(value) is type(parsed) and bool(value == parsed)

@@ -191,9 +191,9 @@ def path(value: Any) -> str:
         expanded = os.path.expanduser(value)  # or what writes checkpoints would, and nothing else
         if str(expanded).startswith("~") and not os.path.exists(expanded):
             raise ConfigError("must be a path; no user here has the name after ~: write a folder called so as './~…'")
-        if "#" in str(expanded) or ("::" in str(expanded) and not os.path.exists(expanded)):
+        if "#" in str(expanded):
             raise ConfigError(
-                "must be a path without # in it, of which MONAI's configs make ::; rename it, or give a link"
+                "must be a path without # in it, of which MONAI makes ::; rename it, or give a link to it"
             )
         return expanded
     if isinstance(value, str):

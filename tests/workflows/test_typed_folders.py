@@ -47,7 +47,7 @@ def toy(tmp_path_factory):
 )
 def test_a_folder_is_the_one_that_was_typed(one, path, command, toy):
     words = ("run", "show", "--config_file", "train.json", "--logging_file", "False")
-    for typed in (("--one", one), (f"--one={one}",)):
+    for typed in (("--one", one), (f"--one={one}",), ("-one", one)):
         ended = command("monai.bundle", *words, *typed, cwd=toy)
         assert ended.status == 0, ended.err
         assert f"used {[path, None]}" in ended.out

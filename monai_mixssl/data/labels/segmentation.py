@@ -25,7 +25,7 @@ from monai_mixssl.data.labels.table import SEGMENTATION, LabelTable
 from monai_mixssl.data.labels.taken_over import refuse_other_labels
 from monai_mixssl.data.manifest import write_excluded
 from monai_mixssl.data.prepare import default_workers
-from monai_mixssl.data.prepared_data import write_index
+from monai_mixssl.data.prepared_data import write_files_table, write_index
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.data.records import Excluded, ScanImage
 from monai_mixssl.data.summary import count_reasons, found_counts, summarize
@@ -126,6 +126,7 @@ def _check(
     records, digests, excluded = check_pairs(images, masks, spatial_dims, num_workers=workers, progress=progress)
     excluded = [*found.excluded, *(Excluded(one.id, "several volumes for one mask") for one in several), *excluded]
     write_excluded(output, excluded)
+    write_files_table(private, found, mask_rows, {one.id for one in excluded})
     if records:
         check_bad_share(found.images, excluded, max_bad_share, records)
     classes, values = table.classes, table.values
@@ -133,8 +134,8 @@ def _check(
         classes, values, strange = mask_classes(records, classes, values)
         excluded += strange
         write_excluded(output, excluded)
+        write_files_table(private, found, mask_rows, {one.id for one in excluded})
         records = {one: record for one, record in records.items() if one not in {e.id for e in strange}}
-    write_index(private, found, mask_rows, {one.id for one in excluded})
     if not records:
         raise DataError(
             f"No image with a mask can be used ({count_reasons(excluded)}); put right what that names "
