@@ -14,29 +14,17 @@ import monai_mixssl
 PACKAGE = Path(monai_mixssl.__file__).parent
 # each imports from those before it
 LAYERS = [
-    (
-        "errors",
-        "output_folder",
-    ),
-    ("mixing",),
-    ("sources",),
-    (
-        "transforms",
-        "data",
-    ),
-    (
-        "networks",
-        "losses",
-    ),
-    ("probes",),
-    ("engines",),
-    ("handlers",),
-    ("workflows",),
-    (
-        "compare",
-        "doctor",
-    ),
-    ("__main__",),
+    ["errors", "output_folder"],
+    ["mixing"],
+    ["sources"],
+    ["transforms", "data"],
+    ["networks", "losses"],
+    ["probes"],
+    ["engines"],
+    ["handlers"],
+    ["workflows"],
+    ["compare", "doctor"],
+    ["__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
