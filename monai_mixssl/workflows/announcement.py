@@ -11,7 +11,7 @@ from torch import nn
 
 from monai_mixssl.data.seeded_dataset import SeededDataset
 from monai_mixssl.engines import MixSSLTrainer
-from monai_mixssl.workflows.trial_steps import duration, memory_gb, seconds_per_step, seconds_with_loading
+from monai_mixssl.workflows.trial_steps import needs, seconds_per_step
 
 __all__ = ["announce"]
 
@@ -57,14 +57,6 @@ def announce(
         return trainer.loss_function(prediction, wanted)["loss"]
 
     step = seconds_per_step(trainer, loss_of)
-    per_step = seconds_with_loading(step, loading, num_workers, device)
-    steps = trainer.state.epoch_length * trainer.state.max_epochs
+    said = needs("Training", trainer, batch_size, step, loading, num_workers)
     parameters = sum(p.numel() for p in trainer.network.parameters())
-    beside = " beside that of the loader processes" if num_workers else ""
-    print(
-        f"Training {parameters / 1e6:.1f} M parameters on {device}: {trainer.state.max_epochs} epochs of "
-        f"{trainer.state.epoch_length} steps of {batch_size} images, about {duration(steps * per_step)} and the "
-        f"validations ({step:.2f} s a step, loading {loading:.2f} s), {memory_gb(device, parameters):.1f} GB of "
-        f"memory{beside}, {_CHECKPOINTS * _COPIES * 4 * parameters / 2**20:.0f} MB of disk for checkpoints.",
-        flush=True,
-    )
+    print(f"{said}, {_CHECKPOINTS * _COPIES * 4 * parameters / 2**20:.0f} MB of disk for checkpoints.", flush=True)

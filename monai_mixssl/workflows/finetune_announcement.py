@@ -13,7 +13,7 @@ from torch import nn
 from monai_mixssl.data.seeded_dataset import SeededDataset
 from monai_mixssl.engines import PrecisionTrainer
 from monai_mixssl.engines.precision_trainer import named_losses
-from monai_mixssl.workflows.trial_steps import duration, memory_gb, seconds_per_step, seconds_with_loading
+from monai_mixssl.workflows.trial_steps import needs, seconds_per_step
 
 __all__ = ["announce_finetuning"]
 
@@ -51,14 +51,4 @@ def announce_finetuning(
         return named_losses(trainer.loss_function(network(images), labels))["loss"]
 
     step = seconds_per_step(trainer, loss_of)
-    per_step = seconds_with_loading(step, loading, num_workers, device)
-    steps = trainer.state.epoch_length * trainer.state.max_epochs
-    parameters = sum(p.numel() for p in trainer.network.parameters())
-    beside = " beside that of the loader processes" if num_workers else ""
-    print(
-        f"Fine-tuning {parameters / 1e6:.1f} M parameters on {device}: {trainer.state.max_epochs} epochs of "
-        f"{trainer.state.epoch_length} steps of {wanted} images, about {duration(steps * per_step)} and the "
-        f"validations ({step:.2f} s a step, loading at most {loading:.2f} s), {memory_gb(device, parameters):.1f} "
-        f"GB of memory{beside}.",
-        flush=True,
-    )
+    print(f"{needs('Fine-tuning', trainer, wanted, step, loading, num_workers)}.", flush=True)

@@ -15,7 +15,7 @@ from torch import nn
 from monai_mixssl.engines import PrecisionTrainer
 from monai_mixssl.engines.precision import autocast
 
-__all__ = ["duration", "memory_gb", "seconds_per_step", "seconds_with_loading"]
+__all__ = ["duration", "memory_gb", "needs", "seconds_per_step", "seconds_with_loading"]
 
 _STEPS = 2
 
@@ -48,6 +48,27 @@ def seconds_per_step(trainer: PrecisionTrainer, loss_of: Callable[[nn.Module], t
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
     return (time.perf_counter() - began) / _STEPS
+
+
+def needs(what: str, trainer: PrecisionTrainer, images: int, step: float, loading: float, num_workers: int) -> str:
+    """What a training will need, as the beginning of a sentence.
+
+    Args:
+        what: the training's name, the first word.
+        trainer: the trainer, before it runs.
+        images: in one process's batch.
+        step, loading: seconds of a step, and of loading its batch in one process.
+        num_workers: loader processes.
+    """
+    device, epochs, length = trainer.state.device, trainer.state.max_epochs, trainer.state.epoch_length
+    parameters = sum(p.numel() for p in trainer.network.parameters())
+    time_needed = duration(epochs * length * seconds_with_loading(step, loading, num_workers, device))
+    beside = " beside that of the loader processes" if num_workers else ""
+    return (
+        f"{what} {parameters / 1e6:.1f} M parameters on {device}: {epochs} epochs of {length} steps of {images} "
+        f"images, about {time_needed} and the validations ({step:.2f} s a step, loading at most {loading:.2f} s), "
+        f"{memory_gb(device, parameters):.1f} GB of memory{beside}"
+    )
 
 
 def seconds_with_loading(step: float, loading: float, num_workers: int, device: torch.device) -> float:
