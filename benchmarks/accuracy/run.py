@@ -38,6 +38,8 @@ TIERS = {"core": CORE_METHODS, "full": FULL_METHODS}
 SEARCH = Effort(labels=("5", "20"), finetune_labels=(), taps=("last", "all"), splits=("val",))
 # learning rates that the search on validation images chose, where they are not the budget's; see docs/accuracy.md
 LEARNING_RATES = {"vicreg": 1e-3}
+# what of the effort an argument changes; it stands in a line of the results only where it was changed
+EFFORTS = ("finetune_steps", "probe_draws")
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="folder for predicted classes, which the bootstrap needs")
     parser.add_argument("--results", type=Path, required=True, help="JSON lines; lines are added")
     parser.add_argument("--finetune_steps", type=int, default=Effort.finetune_steps)
+    parser.add_argument("--probe_draws", type=int, default=Effort.probe_draws, help="label draws a seed, for probes")
     parser.add_argument("--no_finetune", action="store_true", help="probes alone")
     parser.add_argument("--shard", default="0/1", help="part/of how many")
     parser.add_argument("--progress", action="store_true")
@@ -76,7 +79,8 @@ def main() -> None:
     cells = [Cell(name, method, seed) for seed in seeds for name in sets for method in methods]
     if arguments.search and arguments.runs:
         raise SystemExit("--search looks at validation images alone, and leaves nothing for --runs: leave that out.")
-    effort = SEARCH if arguments.search else Effort(finetune_steps=arguments.finetune_steps)
+    other = {name: getattr(arguments, name) for name in EFFORTS if getattr(arguments, name) != getattr(Effort, name)}
+    effort = replace(SEARCH if arguments.search else Effort(), **other)
     if arguments.no_finetune:
         effort = replace(effort, finetune_labels=())
     budget = Budget(arguments.images, arguments.batch_size, backbone=arguments.backbone, precision=arguments.precision)
@@ -86,9 +90,7 @@ def main() -> None:
             continue
         rate = arguments.learning_rate or LEARNING_RATES.get(cell.method, Budget.learning_rate)
         own = replace(budget, learning_rate=rate)
-        protocol = {"size": arguments.size, **asdict(own), "search": arguments.search}
-        if arguments.finetune_steps != Effort.finetune_steps:
-            protocol["finetune_steps"] = arguments.finetune_steps
+        protocol = {"size": arguments.size, **asdict(own), "search": arguments.search, **other}
         made = [line for line in read(arguments.results) if belongs(line, cell, protocol)]
         if wanted(cell, effort) <= {(line["protocol"], line["labels"]) for line in made}:
             continue
@@ -144,7 +146,7 @@ def wanted(cell: Cell, effort: Effort) -> set[tuple[str, str]]:
 def belongs(line: dict[str, Any], cell: Cell, protocol: dict[str, Any]) -> bool:
     """Whether a line of the results is of this cell, made in the same way."""
     name = Path(cell.set).stem if cell.set not in KNOWN else cell.set
-    same = {"set": name, "method": cell.method, "seed": cell.seed, **protocol}
+    same = {"set": name, "method": cell.method, "seed": cell.seed, **dict.fromkeys(EFFORTS), **protocol}
     return all(line.get(key) == value for key, value in same.items())
 
 

@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
+import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "accuracy"
 METHODS = "random,scratch,mixssl_plain"
@@ -29,10 +34,37 @@ def write_npz(path: Path) -> None:
     np.savez(path, **arrays)
 
 
-def typed(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(FOLDER / script), *(str(argument) for argument in arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+class Done(NamedTuple):
+    """How a script of the benchmark ended."""
+
+    code: object  # None or 0: well; a text: the sentence that is the last line on stderr
+    out: str
+
+
+@contextmanager
+def beside_the_scripts() -> Iterator[None]:
+    """The benchmark's modules can be imported by name, as its scripts do, and are gone afterwards."""
+    sys.path.insert(0, str(FOLDER))
+    known = set(sys.modules)
+    try:
+        yield
+    finally:
+        sys.path.remove(str(FOLDER))
+        for name in set(sys.modules) - known:
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(FOLDER)):
+                del sys.modules[name]
+
+
+def typed(script: str, *arguments: object) -> Done:
+    """What the command does, in this process: torch, MONAI and scikit-learn are imported once for all."""
+    out = io.StringIO()
+    with beside_the_scripts(), pytest.MonkeyPatch.context() as patch, redirect_stdout(out):
+        patch.setattr(sys, "argv", [script, *(str(argument) for argument in arguments)])
+        try:
+            runpy.run_path(str(FOLDER / script), run_name="__main__")
+        except SystemExit as ended:
+            return Done(ended.code, out.getvalue())
+    return Done(None, out.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +74,13 @@ def made(tmp_path_factory):
     write_npz(folder / "stripes.npz")
     keys = ["--sets", folder / "stripes.npz", "--methods", METHODS, "--seeds", 2, "--images", 256]
     keys += ["--runs", folder / "runs", "--results", folder / "results.jsonl", "--precision", "none"]
-    keys += ["--finetune_steps", 4]
-    for shard in ("0/2", "1/2", "0/1"):
-        done = typed("run.py", *keys, "--shard", shard)
-        assert done.returncode == 0, done.stderr[-2000:]
+    keys += ["--finetune_steps", 4, "--probe_draws", 2]
+    for shard in ("0/2", "1/2"):
+        assert not typed("run.py", *keys, "--shard", shard).code
+    # and as a stranger types it
+    command = [sys.executable, str(FOLDER / "run.py"), *map(str, keys), "--shard", "0/1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
     return folder, done.stdout
 
 
@@ -78,14 +113,26 @@ def test_every_cell_is_made_once_with_the_stated_fields(made):
     assert min(easy) > 0.9
 
 
+def test_lines_made_with_less_effort_do_not_stand_for_those_made_with_the_whole(made):
+    folder, _ = made
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    with beside_the_scripts():
+        from run import Cell, belongs
+
+    whole = {"size": 28, "images": 256}
+    cell = Cell("stripes", "mixssl_plain", 0)
+    assert not any(belongs(line, cell, whole) for line in lines)
+    assert any(belongs(line, cell, {**whole, "finetune_steps": 4, "probe_draws": 2}) for line in lines)
+
+
 def test_cells_with_probes_alone_are_fine_tuned_when_that_is_asked_for(made, tmp_path):
     folder, _ = made
     keys = ["--sets", folder / "stripes.npz", "--methods", "masked", "--seeds", 1, "--images", 128]
     keys += ["--results", tmp_path / "results.jsonl", "--precision", "none", "--finetune_steps", 2]
+    keys += ["--probe_draws", 1]
     found = []
     for more in (["--no_finetune"], []):
-        done = typed("run.py", *keys, *more)
-        assert done.returncode == 0, done.stderr[-2000:]
+        assert not typed("run.py", *keys, *more).code
         found.append([json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()])
     assert {line["protocol"] for line in found[0]} == {"linear", "knn"}
     assert {line["protocol"] for line in found[1][len(found[0]) :]} == {"finetune"}
@@ -96,8 +143,7 @@ def test_results_of_two_protocols_are_not_mixed_in_one_table(made, tmp_path):
     lines = (folder / "results.jsonl").read_text()
     (tmp_path / "results.jsonl").write_text(lines + lines.replace('"batch_size": 128', '"batch_size": 32'))
     done = typed("tables.py", "--results", tmp_path / "results.jsonl", "--ours", "mixssl_plain")
-    assert done.returncode != 0
-    assert "is in the results twice" in done.stderr.splitlines()[-1]
+    assert "is in the results twice" in str(done.code)
 
 
 def test_the_table_names_every_method_and_says_what_was_not_run(made):
@@ -108,8 +154,7 @@ def test_the_table_names_every_method_and_says_what_was_not_run(made):
             "before\n<!-- begin of the tables, by benchmarks/accuracy/tables.py --><!-- end of the tables -->\nafter"
         )
     keys = ["--write", page, "--write_all", whole, "--ours", "mixssl_plain"]
-    done = typed("tables.py", "--results", folder / "results.jsonl", *keys)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert not typed("tables.py", "--results", folder / "results.jsonl", *keys).code
     for file in (page, whole):
         assert file.read_text().startswith("before")
         assert file.read_text().endswith("after")
@@ -120,39 +165,34 @@ def test_the_table_names_every_method_and_says_what_was_not_run(made):
 
 
 @pytest.mark.parametrize("method", ["mixssl", "mixssl_plain", "masked", "volume_fusion", "genesis"])
-def test_a_method_pretrains_on_patches_of_volumes_too(method, tmp_path):
-    script = tmp_path / "volumes.py"
-    script.write_text(
-        f"""import sys
-sys.path.insert(0, {str(FOLDER)!r})
-import numpy as np, torch
-from patches import Patches
-from pretraining import Budget, pretrain
-random = np.random.RandomState(0)
-volumes = [random.rand(1, 20, 18, 12).astype(np.float32) for _ in range(4)]
-patches = Patches(volumes, 16, 0)
-drawn = patches[torch.arange(4)]
-assert drawn.shape == patches.shape == (4, 1, 16, 16, 16)
-assert not drawn[..., 12:].any() and drawn[..., :12].all()  # the last axis is too short and padded
-found = pretrain({method!r}, patches, 0, Budget(images=8, batch_size=2, precision="none"))
-before = pretrain("random", patches, 0, Budget()).encoder
-assert found.images_seen == 8 and np.isfinite(found.last_loss)
-assert found.record["spatial_dims"] == 3
-assert any(not torch.equal(a, b) for a, b in zip(found.encoder.parameters(), before.parameters()))
-"""
-    )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+def test_a_method_pretrains_on_patches_of_volumes_too(method):
+    random = np.random.RandomState(0)
+    volumes = [random.rand(1, 20, 18, 12).astype(np.float32) for _ in range(4)]
+    with beside_the_scripts():
+        from patches import Patches
+        from pretraining import Budget, pretrain
+
+        patches = Patches(volumes, 16, 0)
+        drawn = patches[torch.arange(4)]
+        assert drawn.shape == patches.shape == (4, 1, 16, 16, 16)
+        assert not drawn[..., 12:].any()  # the last axis is too short and padded
+        assert drawn[..., :12].all()
+        found = pretrain(method, patches, 0, Budget(images=8, batch_size=2, precision="none"))
+        before = pretrain("random", patches, 0, Budget()).encoder
+    assert found.images_seen == 8
+    assert np.isfinite(found.last_loss)
+    assert found.record["spatial_dims"] == 3
+    after = found.encoder.parameters()
+    assert any(not torch.equal(a, b) for a, b in zip(after, before.parameters(), strict=True))
 
 
 def test_a_set_that_is_not_in_the_layout_is_refused_by_name(tmp_path):
     np.savez(tmp_path / "odd.npz", images=np.zeros((3, 28, 28), np.uint8))
     done = typed("run.py", "--sets", tmp_path / "odd.npz", "--methods", "random", "--results", tmp_path / "r.jsonl")
-    assert done.returncode != 0
-    assert "odd.npz lacks train_images" in done.stderr.splitlines()[-1]
+    assert "odd.npz lacks train_images" in str(done.code)
 
 
-def test_an_interval_over_images_is_kept_for_the_same_methods_and_seeds_alone(tmp_path):
+def test_an_interval_over_images_is_kept_for_the_same_methods_and_seeds_alone(monkeypatch, tmp_path):
     """Predicted classes are too large to keep; the interval that they gave is not made up for other seeds."""
     random = np.random.RandomState(0)
     labels = random.randint(0, 2, 40)
@@ -164,30 +204,21 @@ def test_an_interval_over_images_is_kept_for_the_same_methods_and_seeds_alone(tm
     for seed in (0, 1):
         np.savez(runs / f"busi_ours_{seed}.npz", **{"linear 5 last test": np.stack([labels] * 10)})
         np.savez(runs / f"busi_peer_{seed}.npz", **{"linear 5 last test": labels ^ wrong[seed]})
-    script = tmp_path / "keep.py"
-    script.write_text(
-        f"""import sys
-sys.path.insert(0, {str(FOLDER)!r})
-from pathlib import Path
-import bootstrap
-from labelled_sets import load_set
-bootstrap.load_set = lambda name, size: load_set({str(tmp_path / "busi.npz")!r}, size)
-key, kept = ("busi", "5", "linear", "last", "test"), Path({str(tmp_path / "kept.jsonl")!r})
-found = {{0: 0.31, 1: 0.29}}
-first = bootstrap.Bootstraps(kept, Path({str(runs)!r}), 28).interval(key, "ours", "peer", found)
-later = bootstrap.Bootstraps(kept, None, 28)
-assert later.interval(key, "ours", "peer", found) == first
-assert first[2] == later.interval(key, "ours", "peer", {{**found, 2: 0.5}})[2] == (0, 1)  # said to be of these two
-assert later.interval(key, "ours", "peer", {{0: 0.31, 1: 0.19}}) is None  # of other runs
-assert later.interval(key, "ours", "peer", {{0: 0.31}}) is None
-assert later.interval(key, "ours", "other", found) is None
-first = first[:2]
-print(*first)
-"""
-    )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    low, high = (float(number) for number in done.stdout.split())
+    key, kept = ("busi", "5", "linear", "last", "test"), tmp_path / "kept.jsonl"
+    found = {0: 0.31, 1: 0.29}
+    with beside_the_scripts():
+        import bootstrap
+        from labelled_sets import load_set
+
+        monkeypatch.setattr(bootstrap, "load_set", lambda name, size: load_set(str(tmp_path / f"{name}.npz"), size))
+        first = bootstrap.Bootstraps(kept, runs, 28).interval(key, "ours", "peer", found)
+        later = bootstrap.Bootstraps(kept, None, 28)
+    assert later.interval(key, "ours", "peer", found) == first
+    assert first[2] == later.interval(key, "ours", "peer", {**found, 2: 0.5})[2] == (0, 1)  # said to be of these two
+    assert later.interval(key, "ours", "peer", {0: 0.31, 1: 0.19}) is None  # of other runs
+    assert later.interval(key, "ours", "peer", {0: 0.31}) is None
+    assert later.interval(key, "ours", "other", found) is None
+    low, high = first[:2]
     # the mean of n independent values has the deviation of the values over the root of n
     gains = 100 * wrong.mean(axis=(0, 1))
     half = 1.96 * gains.std() / np.sqrt(len(gains))
