@@ -154,9 +154,13 @@ def pretrain(name: str, seed: int, runs: Path, dataset: str | None, num_workers:
     """Pretrain, or leave a complete run as it is."""
     folder = runs / f"{name}_{seed}"
     state = folder / "run.json"
-    if state.is_file() and json.loads(state.read_text())["status"] == "complete":
-        return
     keys = dict(SETS[name]["pretraining"])
+    if state.is_file() and json.loads(state.read_text())["status"] == "complete":
+        made = json.loads((folder / "config.json").read_text())
+        other = [key for key, value in keys.items() if made[key] != value]
+        if other:
+            raise SystemExit(f"{folder.name} in --runs was made with another {other[0]}; choose another folder.")
+        return
     if dataset is not None:
         keys["dataset_dir"] = dataset
     workflow = PretrainWorkflow(

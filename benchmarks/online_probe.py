@@ -58,6 +58,8 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         dataset_dir=f"{scans / 'dicom'},{scans / 'nifti'}",
         probe_dir=str(labelled),
         output_dir=str(folder / "run"),
+        batch_size=16,
+        learning_rate=0.002,
         spatial_dims=arguments.spatial_dims,
         patch_size=arguments.patch,
         max_epochs=arguments.epochs,

@@ -38,7 +38,7 @@ TIERS = {"core": CORE_METHODS, "full": FULL_METHODS}
 SEARCH = Effort(labels=("5", "20"), finetune_labels=(), taps=("last", "all"), splits=("val",))
 # learning rates that the search on validation images chose, where they are not the budget's; see docs/accuracy.md
 LEARNING_RATES = {"vicreg": 1e-3}
-# what of the effort an argument changes; it stands in a line of the results only where it was changed
+# fields of Effort that arguments set; a line of the results has them only where they differ from the default
 EFFORTS = ("finetune_steps", "probe_draws")
 
 
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--search", action="store_true", help="validation images and probes with few labels only")
     parser.add_argument("--runs", type=Path, help="folder for predicted classes, which the bootstrap needs")
     parser.add_argument("--results", type=Path, required=True, help="JSON lines; lines are added")
-    parser.add_argument("--finetune_steps", type=int, default=Effort.finetune_steps)
+    parser.add_argument("--finetune_steps", type=int, default=Effort.finetune_steps, help="of 32 images")
     parser.add_argument("--probe_draws", type=int, default=Effort.probe_draws, help="label draws a seed, for probes")
     parser.add_argument("--no_finetune", action="store_true", help="probes alone")
     parser.add_argument("--shard", default="0/1", help="part/of how many")

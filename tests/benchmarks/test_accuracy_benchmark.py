@@ -75,13 +75,13 @@ def made(tmp_path_factory):
     keys = ["--sets", folder / "stripes.npz", "--methods", METHODS, "--seeds", 2, "--images", 256]
     keys += ["--runs", folder / "runs", "--results", folder / "results.jsonl", "--precision", "none"]
     keys += ["--finetune_steps", 4, "--probe_draws", 2]
-    for shard in ("0/2", "1/2"):
-        assert not typed("run.py", *keys, "--shard", shard).code
-    # and as a stranger types it
-    command = [sys.executable, str(FOLDER / "run.py"), *map(str, keys), "--shard", "0/1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder, done.stdout
+    command = [sys.executable, str(FOLDER / "run.py"), *map(str, keys), "--shard", "0/2"]
+    stranger = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert stranger.returncode == 0, stranger.stderr[-2000:]
+    assert not typed("run.py", *keys, "--shard", "1/2").code
+    again = typed("run.py", *keys, "--shard", "0/1")
+    assert not again.code
+    return folder, again.out
 
 
 def test_every_cell_is_made_once_with_the_stated_fields(made):
@@ -119,10 +119,12 @@ def test_lines_made_with_less_effort_do_not_stand_for_those_made_with_the_whole(
     with beside_the_scripts():
         from run import Cell, belongs
 
-    whole = {"size": 28, "images": 256}
+    whole, less = {"size": 28, "images": 256}, {"finetune_steps": 4, "probe_draws": 2}
     cell = Cell("stripes", "mixssl_plain", 0)
-    assert not any(belongs(line, cell, whole) for line in lines)
-    assert any(belongs(line, cell, {**whole, "finetune_steps": 4, "probe_draws": 2}) for line in lines)
+    assert any(belongs(line, cell, {**whole, **less}) for line in lines)
+    for name in less:
+        others = {key: value for key, value in less.items() if key != name}
+        assert not any(belongs(line, cell, {**whole, **others}) for line in lines)
 
 
 def test_cells_with_probes_alone_are_fine_tuned_when_that_is_asked_for(made, tmp_path):
@@ -188,8 +190,11 @@ def test_a_method_pretrains_on_patches_of_volumes_too(method):
 
 def test_a_set_that_is_not_in_the_layout_is_refused_by_name(tmp_path):
     np.savez(tmp_path / "odd.npz", images=np.zeros((3, 28, 28), np.uint8))
-    done = typed("run.py", "--sets", tmp_path / "odd.npz", "--methods", "random", "--results", tmp_path / "r.jsonl")
-    assert "odd.npz lacks train_images" in str(done.code)
+    keys = ["--sets", str(tmp_path / "odd.npz"), "--methods", "random", "--results", str(tmp_path / "r.jsonl")]
+    command = [sys.executable, str(FOLDER / "run.py"), *keys]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert "odd.npz lacks train_images" in done.stderr.splitlines()[-1]
 
 
 def test_an_interval_over_images_is_kept_for_the_same_methods_and_seeds_alone(monkeypatch, tmp_path):

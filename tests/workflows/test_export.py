@@ -34,7 +34,7 @@ TOLERANCE = 1e-4
 SMALL, STOCK, EFFICIENT, SWIN = "resnet10_s8_thin", "resnet18", "efficientnet-b0", "swin_unetr"
 # sizes that leave the last map of each at least two positions
 SIZES = {SMALL: (16, 16, 8), STOCK: (64, 32, 32), "resnet10": (64, 32, 32), EFFICIENT: (64, 32, 32), SWIN: (64, 32, 32)}
-# every family in 2D and 3D; both tasks, both kinds of decoder
+# every family in 2D and 3D (for ONNX see below); both tasks, both kinds of decoder
 NETWORKS = [
     ("classifier", SMALL, 2, {}),
     ("classifier", SMALL, 3, {"pooling": "last2x2"}),
@@ -51,8 +51,8 @@ NETWORKS = [
 ]
 PARAMETERS = [pytest.param(*network, id="-".join(map(str, network[:3]))) for network in NETWORKS]
 # the exporter is Python from end to end, which takes twice as long while coverage watches; ours is seen with the others
-# (the transformer in one of its two networks alone: half a minute each)
-UNWATCHED = [
+# (the transformer in one of its two networks alone, half a minute each: benchmarks/export_table.py has the other)
+FOR_ONNX = [
     pytest.param(*given.values, id=given.id, marks=[pytest.mark.no_cover] * (given.values[1] != SMALL))
     for given in PARAMETERS
     if given.values[:2] != ("segmenter", SWIN)
@@ -127,7 +127,7 @@ def lively(network: torch.nn.Module, size: tuple[int, ...]) -> None:
     network.eval()
 
 
-@pytest.mark.parametrize(("kind", "backbone", "dims", "arguments"), UNWATCHED)
+@pytest.mark.parametrize(("kind", "backbone", "dims", "arguments"), FOR_ONNX)
 def test_onnx_computes_the_same(kind, backbone, dims, arguments, tmp_path):
     case = Case(tmp_path, kind, backbone, dims, arguments)
     # the exporter's optimiser takes most of a minute for a transformer: benchmarks/export_table.py measures with it
