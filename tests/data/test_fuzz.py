@@ -24,7 +24,7 @@ from mutants import mutate
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and measures processes by /proc")
 
-MUTANTS = int(os.environ.get("MIXSSL_FUZZ_MUTANTS", "2048"))
+MUTANTS = int(os.environ.get("MIXSSL_FUZZ_MUTANTS", "1024"))
 CHUNKS = 8  # so that several test processes share them
 SHARE = 0.2  # at least, of those that are still read, and of those that are not
 
