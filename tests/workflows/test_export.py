@@ -51,11 +51,12 @@ NETWORKS = [
 ]
 PARAMETERS = [pytest.param(*network, id="-".join(map(str, network[:3]))) for network in NETWORKS]
 # the exporter is Python from end to end, which takes twice as long while coverage watches; ours is seen with the others
-# (the transformer in one of its two networks alone, half a minute each: benchmarks/export_table.py has the other)
+# (and it is slow: of those that are not small each family once, the rest by benchmarks/export_table.py)
+NOT_BY_ONNX = [("segmenter", STOCK), ("segmenter", EFFICIENT), ("segmenter", SWIN), ("embedding", "resnet10")]
 FOR_ONNX = [
     pytest.param(*given.values, id=given.id, marks=[pytest.mark.no_cover] * (given.values[1] != SMALL))
     for given in PARAMETERS
-    if given.values[:2] != ("segmenter", SWIN)
+    if given.values[:2] not in NOT_BY_ONNX
 ]
 
 
