@@ -51,8 +51,8 @@ NETWORKS = [
 ]
 PARAMETERS = [pytest.param(*network, id="-".join(map(str, network[:3]))) for network in NETWORKS]
 # the exporter is Python from end to end, which takes twice as long while coverage watches; ours is seen with the others
-# (and it is slow: of those that are not small each family once, the rest by benchmarks/export_table.py)
-NOT_BY_ONNX = [("segmenter", STOCK), ("segmenter", EFFICIENT), ("segmenter", SWIN), ("embedding", "resnet10")]
+# (and it is slow: of those that are not small each network once, the rest by benchmarks/export_table.py)
+NOT_BY_ONNX = [("segmenter", STOCK), ("segmenter", EFFICIENT), ("segmenter", SWIN)]
 FOR_ONNX = [
     pytest.param(*given.values, id=given.id, marks=[pytest.mark.no_cover] * (given.values[1] != SMALL))
     for given in PARAMETERS
