@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 from monai_mixssl.data.content import values_digest
 from monai_mixssl.data.dicom_header import DicomHeader
@@ -26,7 +27,8 @@ def without_copies(files: Sequence[Entry]) -> tuple[list[Entry], list[tuple[str,
 
     Files of one SOP instance are copies where they agree in size, place, number and time, and, where patient or series
     differ, in their pixels: an anonymised copy beside its original would put one image into training and validation. Of
-    two series that hold copies of one another the one that stands first is kept.
+    two series that hold copies of one another the one that stands first is kept; of the copies within a series the
+    first whose pixels can be read: a download that broke off may lie beside the whole file.
     Other files of one SOP instance are all kept, with `SHARED_UID` among their notes: some tools that take names out
     give every file the same UID.
 
@@ -61,20 +63,24 @@ def without_copies(files: Sequence[Entry]) -> tuple[list[Entry], list[tuple[str,
 def _copies(files: Sequence[Entry], alike: Sequence[int], rank: Mapping[_Series, int]) -> set[int]:
     """Of files that agree in all but pixels, those that another is kept for.
 
-    That other is of the series that stands first among all files, so that of two series that are copies of one another
-    one is kept whole, and not some slices of each.
+    Within a series that other is the first whose pixels can be read, else the first. Of several series it is of the one
+    that stands first among all files, so that of two series that are copies of one another one is kept whole, and not
+    some slices of each.
     """
-    first_of: dict[_Series, int] = {}
+    of_series: dict[_Series, list[int]] = defaultdict(list)
     for number in alike:
-        first_of.setdefault(_series(files[number][2]), number)
-    kept = set(first_of.values())
-    if len(first_of) > 1:
-        originals: dict[str, int] = {}
-        for series in sorted(first_of, key=lambda series: rank[series]):
-            number = first_of[series]
-            pixels = _digest(files[number][1])
-            if pixels is not None and originals.setdefault(pixels, number) != number:
-                kept.discard(number)
+        of_series[_series(files[number][2])].append(number)
+    digest = cache(lambda number: _digest(files[number][1]))  # decoding takes long
+    kept: set[int] = set()
+    originals: dict[str, int] = {}
+    for series in sorted(of_series, key=lambda series: rank[series]):
+        numbers = of_series[series]
+        number = numbers[0]
+        if len(numbers) > 1:
+            number = next((one for one in numbers if digest(one) is not None), number)
+        pixels = digest(number) if len(of_series) > 1 else None
+        if pixels is None or originals.setdefault(pixels, number) == number:
+            kept.add(number)
     return set(alike) - kept
 
 

@@ -54,6 +54,79 @@ def test_a_true_copy_is_still_left_out(tmp_path):
     assert found.images[0].notes == look(write(tmp_path / "alone", lambda place: {})).images[0].notes
 
 
+def truncate(path, copy):
+    """Writes what there is of a file when a download of it breaks off within the pixels."""
+    copy.write_bytes(path.read_bytes()[:-100])
+
+
+def used(folder):
+    """What can be used of a folder, as a run does it; what the scan leaves out; what cannot be decoded."""
+    found = look(folder)
+    whole, refused = [], []
+    for image in found.images:
+        try:
+            whole.append((read_image(image, "accept").array, image.notes))
+        except LeftOut as left_out:
+            refused.append(left_out.reason)
+    return whole, {path.rsplit("/", 1)[1] for _, path in found.excluded_files}, refused
+
+
+def assert_one_whole_volume(images, notes):
+    ((array, its_notes),) = images
+    np.testing.assert_array_equal(array[0], VOLUME.transpose(1, 0, 2))
+    assert its_notes == notes
+
+
+@pytest.mark.parametrize("name", ["-partial", "z_partial"])
+def test_a_truncated_copy_is_left_out_and_not_its_original(tmp_path, name):
+    """Else the whole series cannot be decoded, depending on what the copy is called."""
+    write(tmp_path, lambda place: {})
+    (notes,) = (image.notes for image in look(tmp_path).images)
+    truncate(tmp_path / "000", tmp_path / name)
+    whole, copies, refused = used(tmp_path)
+    assert_one_whole_volume(whole, notes)
+    assert (copies, refused) == ({name}, [])
+
+
+@pytest.mark.parametrize("name", ["-partial", "z_partial"])
+@pytest.mark.parametrize("holder", ["a", "b"])
+def test_a_truncated_copy_within_an_anonymised_series_spoils_neither_series(tmp_path, holder, name):
+    originals = {"a": "b", "b": "a"}[holder]
+    write(tmp_path / originals, lambda place: {})
+    (notes,) = (image.notes for image in look(tmp_path).images)
+    write(tmp_path / holder, lambda place: {"PatientID": "ANON", "SeriesInstanceUID": "1.2.99"})
+    truncate(tmp_path / holder / "000", tmp_path / holder / name)
+    whole, copies, refused = used(tmp_path)
+    assert_one_whole_volume(whole, notes)
+    assert (copies, refused) == ({name, *(f"{place:03d}" for place in range(PLACES))}, [])
+
+
+def test_of_truncated_copies_alone_the_first_is_refused_for_its_own_reason(tmp_path):
+    write(tmp_path, lambda place: {}, range(1))
+    truncate(tmp_path / "000", tmp_path / "001")
+    truncate(tmp_path / "000", tmp_path / "000")
+    assert used(tmp_path) == ([], {"001"}, ["pixels cannot be decoded"])
+
+
+def test_of_copies_with_other_pixels_within_a_series_the_first_is_kept(tmp_path):
+    write(
+        tmp_path, lambda place: {"SOPInstanceUID": "1.2.3", "ImagePositionPatient": None, "InstanceNumber": 1}, [2, 3]
+    )
+    ((array, _),), copies, refused = used(tmp_path)
+    np.testing.assert_array_equal(array[0], VOLUME[..., 2].T)
+    assert (copies, refused) == ({"003"}, [])
+
+
+def test_files_that_have_no_copy_are_not_decoded_to_look_for_one(tmp_path, monkeypatch):
+    write(tmp_path, lambda place: {})
+    (tmp_path / "z").write_bytes((tmp_path / "003").read_bytes())
+    decoded = []
+    decode = dicom_copies.decode_dicom
+    monkeypatch.setattr(dicom_copies, "decode_dicom", lambda path: decoded.append(path) or decode(path))
+    look(tmp_path)
+    assert [path.rsplit("/", 1)[1] for path in decoded] == ["003"]
+
+
 @pytest.mark.parametrize("renamed", [{"PatientID": "ANON"}, {"PatientID": "ANON", "SeriesInstanceUID": "1.2.99"}])
 def test_an_anonymised_copy_is_left_out_beside_its_original(tmp_path, renamed):
     """Else the one would be trained on and the other validated with, as of two patients."""
