@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["FOREGROUND", "foreground_box", "foreground_share"]
+__all__ = ["FOREGROUND", "TOO_LITTLE", "foreground_box", "foreground_share"]
 
 # of the normalised range: above the noise of MR air, and −800 HU in CT
 FOREGROUND = 0.1
+TOO_LITTLE = "too little foreground"  # why images and slices are left out
 
 
 def foreground_share(array: np.ndarray) -> float:

@@ -213,6 +213,8 @@ def _known(folder: Path, image_id: str, key: str) -> tuple[str, Any] | None:
             return None
         if outcome == "done" and "content" not in value:  # prepared by a version that did not hash it yet
             return None
+        if outcome == "done" and "slices" in value and "found_slices" not in value:  # did not count what it left out
+            return None
         if outcome == "done" and not is_whole(folder, image_id, value["bytes"]):
             return None
     except (OSError, ValueError, KeyError, TypeError):

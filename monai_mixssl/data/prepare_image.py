@@ -11,7 +11,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Spacing
 
-from monai_mixssl.data.foreground import foreground_box, foreground_share
+from monai_mixssl.data.foreground import TOO_LITTLE, foreground_box, foreground_share
 from monai_mixssl.data.normalize import choose_normalization
 from monai_mixssl.data.orientation import slice_axis, to_ras, upright
 from monai_mixssl.data.records import LeftOut, ScanImage
@@ -33,7 +33,9 @@ def prepare_image(image: ScanImage, volume: Volume, settings: PrepareSettings) -
 
     Returns:
         A float16 array with values in [0, 1]: in 3D (C, x, y, z) in RAS+; in 2D (slices, C, rows, columns), upright,
-        without the slices that are left out. Then a record of what was done, JSON types only and free of identifiers.
+        without the slices that are left out. Then a record of what was done, JSON types only and free of identifiers;
+        in 2D "slices" are the numbers of those kept, "found_slices" is how many there were, and "left_out_slices" holds
+        the numbers of the others by reason.
 
     Raises:
         LeftOut: the image cannot be used.
@@ -66,8 +68,13 @@ def prepare_image(image: ScanImage, volume: Volume, settings: PrepareSettings) -
         array, affine = _crop_volume(array, affine, settings)
         record["affine"] = np.round(affine, 6).tolist()
     else:
-        array, spacing, record["slices"] = _slices(array, affine, spacing, axis, settings)
+        array, spacing, left_out = _slices(array, affine, spacing, axis, settings)
+        gone = {number for numbers in left_out.values() for number in numbers}
+        record["found_slices"] = len(array)
+        record["slices"] = [number for number in range(len(array)) if number not in gone]
+        record["left_out_slices"] = left_out
         record["slice_axis"] = axis
+        array = array[record["slices"]]
     record |= {
         "shape": list(array.shape),
         "spacing": None if spacing is None else [round(step, 6) for step in spacing],
@@ -119,7 +126,7 @@ def _crop_volume(array: np.ndarray, affine: np.ndarray, settings: PrepareSetting
     moved[:3, 3] += affine[:3, :3] @ [piece.start for piece in box]
     _refuse_small(array.shape[1:], patch, settings.max_pad)
     if foreground_share(array) < max(settings.min_foreground, 1e-12):
-        raise LeftOut("too little foreground")
+        raise LeftOut(TOO_LITTLE)
     return array, moved
 
 
@@ -129,7 +136,8 @@ def _slices(
     spacing: tuple[float, ...] | None,
     axis: int,
     settings: PrepareSettings,
-) -> tuple[np.ndarray, tuple[float, ...] | None, list[int]]:
+) -> tuple[np.ndarray, tuple[float, ...] | None, dict[str, list[int]]]:
+    """Returns all slices (slices, C, rows, columns), their spacing, and the numbers of those to leave out by reason."""
     patch: Sequence[int] = settings.patch_size  # type: ignore[assignment]  # a tuple once checked
     if affine is not None:
         stack = upright(array, axis)
@@ -142,10 +150,15 @@ def _slices(
     stack = stack[(slice(None), slice(None), *foreground_box(together, patch))]
     _refuse_small(stack.shape[2:], patch, settings.max_pad)
     least = max(settings.min_foreground, 1e-12)
-    kept = [number for number, one in enumerate(stack) if foreground_share(one) >= least and one.min() < one.max()]
-    if not kept:
-        raise LeftOut("too little foreground")
-    return stack[kept], spacing, kept
+    left_out: dict[str, list[int]] = {}
+    for number, one in enumerate(stack):
+        if foreground_share(one) < least:
+            left_out.setdefault(TOO_LITTLE, []).append(number)
+        elif not one.min() < one.max():
+            left_out.setdefault("constant", []).append(number)
+    if sum(map(len, left_out.values())) == len(stack):
+        raise LeftOut(TOO_LITTLE)
+    return stack, spacing, left_out
 
 
 def _refuse_small(shape: tuple[int, ...], patch: Sequence[int], max_pad: float) -> None:

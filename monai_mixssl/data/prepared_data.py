@@ -20,7 +20,7 @@ from monai_mixssl.data.restore import restore_arrays
 from monai_mixssl.data.scan import ScanResult, scan
 from monai_mixssl.data.settings import PrepareSettings
 from monai_mixssl.data.split import split_by_group
-from monai_mixssl.data.summary import count_reasons, found_counts, summarize
+from monai_mixssl.data.summary import count_reasons, describe_left_out_slices, found_counts, summarize
 from monai_mixssl.errors import DataError, RunFolderError
 
 __all__ = ["check_settings", "prepare_data", "prepare_scan", "write_files_table", "write_index"]
@@ -227,7 +227,9 @@ def _split(
         excluded=excluded,
         settings=settings,
         split_by=split_by,
-        summary=summarize(images, excluded, "Using"),
+        summary="\n".join(
+            [summarize(images, excluded, "Using"), *describe_left_out_slices(records, settings.min_foreground)]
+        ),
     )
 
 

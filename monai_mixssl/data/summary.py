@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from monai_mixssl.data.foreground import TOO_LITTLE
 from monai_mixssl.data.records import Excluded, ScanImage
 
-__all__ = ["count_reasons", "describe_left_out", "found_counts", "summarize"]
+__all__ = ["count_reasons", "describe_left_out", "describe_left_out_slices", "found_counts", "summarize"]
 
 IDS_SHOWN = 3
 
@@ -48,6 +50,26 @@ def describe_left_out(excluded: Sequence[Excluded]) -> list[str]:
             lines.append(f"  {len(ids):6d}  {reason} ({', '.join(ids[:IDS_SHOWN])}{more})")
         lines.append("All are listed in excluded.jsonl; private/files.csv says which file is behind an id.")
     return lines
+
+
+def describe_left_out_slices(records: Iterable[Mapping[str, Any]], min_foreground: float) -> list[str]:
+    """Returns the line that says how many slices of the volumes used are left out, and why; none where none is.
+
+    Records of 3D, and of a version that did not count them, say nothing.
+    """
+    volumes = [record for record in records if record.get("found_slices", 0) > 1]  # a picture is no slice
+    counts: Counter[str] = Counter()
+    for record in volumes:
+        counts.update({reason: len(numbers) for reason, numbers in record["left_out_slices"].items()})
+    if not counts:
+        return []
+    names = {reason: reason for reason in counts} | {TOO_LITTLE: f"{TOO_LITTLE} (min_foreground {min_foreground:g})"}
+    if len(counts) == 1:
+        said = names[next(iter(counts))]
+    else:
+        said = ", ".join(f"{count} {names[reason]}" for reason, count in counts.most_common())
+    total = sum(record["found_slices"] for record in volumes)
+    return [f"{counts.total()} of {total} slices left out: {said}; manifest.json lists them by image."]
 
 
 def count_reasons(excluded: Iterable[Excluded]) -> str:

@@ -57,6 +57,7 @@ def embedded(command, scans, pretrained, tmp_path_factory) -> Path:
     ended = command("monai.bundle", *INFER, *overrides, cwd=BUNDLE)
     assert ended.status == 0, ended.err[-3000:]
     assert not SENTINELS.search((ended.out + ended.err).encode())
+    assert "1 of 16 slices left out: too little foreground (min_foreground 0.1); manifest.json" in ended.out
     return folder
 
 

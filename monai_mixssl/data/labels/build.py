@@ -18,7 +18,7 @@ from monai_mixssl.data.labels.split import Unit, draw_splits
 from monai_mixssl.data.labels.subset import describe_shortage, label_subset
 from monai_mixssl.data.labels.table import CLASSIFICATION, SPLITS, LabelTable
 from monai_mixssl.data.records import ScanImage
-from monai_mixssl.data.summary import describe_left_out
+from monai_mixssl.data.summary import describe_left_out, describe_left_out_slices
 from monai_mixssl.errors import DataError
 
 __all__ = ["finish", "label_numbers", "split_records"]
@@ -148,4 +148,7 @@ def _describe(data: LabelledData) -> list[str]:
     unused = len(data.records) - len(used)
     if unused:
         lines.append(f"{unused} further training images are outside the label subset: their labels are not used.")
-    return lines + describe_left_out(data.excluded)
+    lines += describe_left_out(data.excluded)
+    if data.settings is not None:  # segmentation, which has none, takes images whole
+        lines += describe_left_out_slices(data.records.values(), data.settings.min_foreground)
+    return lines
