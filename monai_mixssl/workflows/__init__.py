@@ -66,6 +66,7 @@ from monai_mixssl.workflows.probe_run import probe
 from monai_mixssl.workflows.probe_while_training import check_probe, online_probe
 from monai_mixssl.workflows.run_folder import RunFolder
 from monai_mixssl.workflows.run_record import RunRecord
+from monai_mixssl.workflows.running_config import require_check
 from monai_mixssl.workflows.segmentation import (
     SEGMENTATION_RULES,
     check_cache,
@@ -178,6 +179,7 @@ __all__ = [
     "report_masks",
     "report_segmentation",
     "report_tables",
+    "require_check",
     "require_file",
     "require_run",
     "run_data",

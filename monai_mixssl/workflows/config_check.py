@@ -17,13 +17,11 @@ and corrects the other. It works with MONAI's ``ConfigWorkflow`` and any subclas
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pydoc import locate
-from types import FrameType
 from typing import Any
 
 from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow
@@ -36,6 +34,7 @@ from monai.utils import BundlePropertyConfig
 from monai_mixssl.errors import ConfigError
 from monai_mixssl.workflows import last_line
 from monai_mixssl.workflows.arguments import accepted_arguments, boolean_arguments
+from monai_mixssl.workflows.running_config import mark_checked, running_parser, running_workflow
 from monai_mixssl.workflows.tracking import use_own_tracking
 from monai_mixssl.workflows.typed_paths import restore_typed_paths, typed_word
 from monai_mixssl.workflows.values import Rule, boolean, nearest, takes_paths
@@ -46,7 +45,6 @@ __all__ = [
     "correct_booleans",
     "refuse_unknown_arguments",
     "refuse_unknown_keys",
-    "running_parser",
 ]
 
 # `_debug_` is taken by monai.utils.instantiate, the others by ConfigComponent
@@ -76,7 +74,7 @@ def check_config(
     """
     last_line.install()
     parser = running_parser()
-    workflow, runs = _running_workflow(parser)
+    workflow, runs = running_workflow(parser)
     if runs and workflow is not None:
         _refuse_run_id(workflow, parser.get())
     ids = () if workflow is None else (workflow.init_id, workflow.run_id, workflow.final_id)
@@ -97,6 +95,7 @@ def check_config(
     # The items that the parser has made so far hold the old values. Nothing but imports is resolved this early, so
     # building all of them anew is safe, also while MONAI still waits for the expression that called us.
     parser.parse(reset=True)
+    mark_checked(parser)
 
 
 def _refuse_run_id(workflow: ConfigWorkflow, config: Mapping[str, Any]) -> None:
@@ -118,40 +117,6 @@ def _refuse_dropped_words(config: Mapping[str, Any], rules: Mapping[str, Rule]) 
         key, _, value = word.removeprefix("--").partition("=")
         if word.startswith("--") and ("#" in key or ID_SEP_KEY in key) and "None" in (value, "" if value else after):
             raise ConfigError(f"--{key} None is dropped by MONAI before this package sees it; write --{key} '$None'")
-
-
-def running_parser() -> ConfigParser:
-    """The parser that evaluates the expression from which this is called, however deep.
-
-    MONAI gives an expression no handle on it: an expression sees the imports and the items resolved so far. The parser
-    is, however, always among the callers (``ConfigParser.get_parsed_content`` → … → ``eval``), whoever made it, so the
-    call stack is the one way to it that also works in MONAI's own workflow class.
-
-    Raises:
-        ConfigError: if no expression of a config is being evaluated.
-    """
-    for frame in _callers():
-        if isinstance(owner := frame.f_locals.get("self"), ConfigParser):
-            return owner
-    raise ConfigError("this works within a bundle config only; call it from the config's 'initialize' list")
-
-
-def _running_workflow(parser: ConfigParser) -> tuple[ConfigWorkflow | None, bool]:
-    """The workflow among the callers that a parser belongs to, if any, and whether it is going to be run."""
-    workflow, runs = None, False
-    for frame in _callers():
-        owner = frame.f_locals.get("self")
-        if workflow is None and isinstance(owner, ConfigWorkflow) and owner.parser is parser:
-            workflow = owner
-        if frame.f_globals.get("__name__") == "monai.bundle.scripts":
-            runs |= frame.f_code.co_name in ("run", "run_workflow")
-    return workflow, runs
-
-
-def _callers() -> Iterator[FrameType]:
-    frame: FrameType | None = inspect.currentframe()
-    while frame is not None and (frame := frame.f_back) is not None:
-        yield frame
 
 
 def apply_rules(config: dict[str, Any], rules: Mapping[str, Rule]) -> None:
@@ -214,9 +179,10 @@ def correct_booleans(section: Any) -> None:
 def refuse_unknown_keys(config: Mapping[str, Any], entry_ids: tuple[str, ...] = ()) -> None:
     """Refuse the keys that nothing in the config uses, at the top level and in its sections.
 
-    In use is what another item refers to (``@key``, ``@section#key``), what MONAI or its experiment tracking asks for
-    by name, and every list of expressions: it can be run. MONAI has replaced macros (``%key``) by the time this is
-    called, so a key that only a macro names must be an item that something else refers to, too.
+    In use is what another item refers to (``@key``, ``@section#key``), what MONAI (an object, such as ``inferer``, and
+    no word that somebody typed) or its experiment tracking asks for by name, and every list of expressions: it can be
+    run. MONAI has replaced macros (``%key``) by the time this is called, so a key that only a macro names must be an
+    item that something else refers to, too.
 
     Args:
         config: a parsed config, ids normalised by MONAI.
@@ -226,7 +192,9 @@ def refuse_unknown_keys(config: Mapping[str, Any], entry_ids: tuple[str, ...] = 
     Raises:
         ConfigError: naming the first such key and the known one nearest to it.
     """
-    by_name = _ids_that_monai_knows() | set(entry_ids) | {"imports", "initialize", "finalize", ConfigParser.meta_key}
+    by_name = (
+        _ids_that_monai_knows(config) | set(entry_ids) | {"imports", "initialize", "finalize", ConfigParser.meta_key}
+    )
     references = {
         (where, ref) for where, value in _strings(config) for ref in ReferenceResolver.match_refs_pattern(value)
     }
@@ -287,13 +255,27 @@ def refuse_unknown_arguments(parser: ConfigParser) -> None:
                     raise ConfigError(f"{_shown(name)}#{argument} {error}") from None
 
 
-def _ids_that_monai_knows() -> set[str]:
-    """Ids of MONAI's bundle properties, and the keys that experiment tracking adds."""
+def _ids_that_monai_knows(config: Mapping[str, Any]) -> set[str]:
+    """Ids of MONAI's bundle properties, and the keys that experiment tracking adds.
+
+    Where MONAI asks for an object by a name at the top level, a plain value under that name is nothing that it would
+    use: it knows of a ``dataset``, and ``--dataset /my/scans`` is none.
+    """
     ids = {str(p[BundlePropertyConfig.ID]) for p in (*TrainProperties.values(), *InferProperties.values())}
+    values = {"bundle_root", "dataset_dir", "device", "val_interval"}
+    plain = {name for name, value in config.items() if name not in values and not _is_made(value)}
+    ids = {name for name in ids if name.partition(ID_SEP_KEY)[0] not in plain}
     for settings in DEFAULT_EXP_MGMT_SETTINGS.values():
         configs: dict[str, Any] = settings["configs"]  # type: ignore[assignment]  # a dictionary of many types
         ids |= configs.keys() - DEFAULT_HANDLERS_ID.keys()
     return ids
+
+
+def _is_made(value: Any) -> bool:
+    """Whether an item can be an object once MONAI has read it, and is no number or word that somebody typed."""
+    if isinstance(value, list):
+        return not value or any(map(_is_made, value))
+    return isinstance(value, dict) or _is_computed(value)
 
 
 def _is_computed(value: Any) -> bool:

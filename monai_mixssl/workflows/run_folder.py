@@ -18,7 +18,7 @@ from monai_mixssl.data.find import split_roots
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.errors import RunFolderError
 from monai_mixssl.handlers import latest_iteration
-from monai_mixssl.workflows.config_check import running_parser
+from monai_mixssl.workflows.running_config import running_parser
 from monai_mixssl.workflows.tracking import TRACKING_KEYS
 from monai_mixssl.workflows.versions import versions
 

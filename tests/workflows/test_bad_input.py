@@ -63,6 +63,8 @@ def refused(ended: Any, *parts: str) -> None:
 KEYS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a misspelt key": ({"max_epoch": 5}, ("unknown key 'max_epoch'", "'max_epochs'")),
     "a misspelt argument": ({"train#trainer#max_epoch": 5}, ("unknown key 'train#trainer#max_epoch'", "'max_epochs'")),
+    "a property of MONAI's that is no key": ({"dataset": "doe_jane"}, ("unknown key 'dataset'", "'dataset_dir'")),
+    "handlers that are none": ({"handlers": 3}, ("unknown key 'handlers'",)),
     "an unknown backbone": ({"backbone": "resnet10_s8_tin"}, ("backbone", "did you mean 'resnet10_s8_thin'?")),
     "a far backbone": ({"backbone": "vgg"}, ("backbone", "'vgg'", "resnet18")),
     "an unknown source": ({"source": "dead_leafs"}, ("source", "did you mean 'dead_leaves'?")),
@@ -101,7 +103,14 @@ KEYS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "fp16 without a GPU": ({"amp": "fp16"}, ("amp fp16 needs a CUDA GPU", "use amp bf16 or none")),
     "weights that are not there": ({"init_weights": "nowhere.safetensors"}, ("does not exist", "give the encoder")),
 }
-BOTH_SPELLINGS = ("a misspelt key", "a misspelt argument", "an unknown backbone", "no boolean", "a patch too small")
+BOTH_SPELLINGS = (
+    "a misspelt key",
+    "a misspelt argument",
+    "a property of MONAI's that is no key",
+    "an unknown backbone",
+    "no boolean",
+    "a patch too small",
+)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +125,18 @@ def test_a_key_that_cannot_be_used_is_refused_before_anything_is_written(case, s
     assert "scanning" not in ended.err
     assert not (tmp_path / "run" / "run.json").exists()
     assert not (tmp_path / "run" / "private").exists()
+
+
+@pytest.mark.parametrize("spelling", [CONFIG, NAMED], ids=["config", "named"])
+@pytest.mark.parametrize("stray", [("doe_jane",), ("doe_jane", "0.8]")], ids=["one", "two"])
+def test_half_of_a_value_with_a_space_does_not_skip_the_checks(stray, spelling, command, scans, tmp_path):
+    # MONAI takes the first for another `initialize` list, the second for another `finalize`, and skips what it lacks
+    keys = {**SMALL, "dataset_dir": scans, "output_dir": tmp_path / "run", "max_epoch": 1}
+    overrides = [part for key, value in keys.items() for part in (f"--{key}", str(value))]
+    ended = command("monai.bundle", "run", "pretrain", *spelling, *overrides, *stray, cwd=BUNDLE)
+    refused(ended, "a word that belongs to no key", "quotes")
+    assert "scanning" not in ended.err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("run_id", ["pretrian", "train"])  # the second is a section, which MONAI would make, and end

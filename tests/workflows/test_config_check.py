@@ -85,6 +85,16 @@ def test_the_real_command_refuses_a_misspelt_override(bundle: Path) -> None:
     assert ended.stderr.splitlines()[-1] == ("monai-mixssl: error: unknown key 'max_epoch'; did you mean 'max_epochs'?")
 
 
+def test_a_list_that_asks_for_the_check_is_not_run_without_it(bundle: Path) -> None:
+    guarded = ["$mixssl.require_check()", *TOY["pretrain"]]
+    workflow = ConfigWorkflow(config_file=str(bundle / "configs" / "train.json"), run_id="pretrain", pretrain=guarded)
+    with pytest.raises(RuntimeError) as unchecked:
+        workflow.run()
+    assert "call the workflow's initialize()" in str(unchecked.value.__cause__)
+    workflow.initialize()
+    workflow.run()
+
+
 def test_a_misspelt_run_id_is_refused_before_anything_runs(command: Any, bundle: Path) -> None:
     ended = run(command, bundle, run_id="pretrian")
     assert ended.status == 1
@@ -157,7 +167,8 @@ def test_a_check_outside_a_config_says_where_it_belongs() -> None:
         {"key": {"any": 1, "thing": 2}, "go": ["$print(@key)"]},
         {"key": {"any": 1}, "made": {"_target_": "builtins.dict", "_requires_": "@key"}, "go": ["$@made"]},
         {"section": {"a": 1, "b": "@section#a"}, "go": ["$@section#b"]},
-        {"train": {"trainer": 1, "dataset": 2, "handlers": []}, "network_def": 1},
+        {"train": {"trainer": 1, "dataset": 2, "handlers": []}, "network_def": {"_target_": "builtins.dict"}},
+        {"network_def": "$dict()", "evaluator": [{"_target_": "builtins.dict"}], "device": "cpu"},
         {"_meta_": {"version": "0.1.0", "anything": {"goes": "here"}}},
         {"evaluate": ["$1", "$2"]},
         {"run_name": "x", "tracking_uri": "y", "output_dir": "z", "save_execute_config": False},
@@ -178,6 +189,8 @@ def test_what_is_used_passes(config: dict[str, Any]) -> None:
             "unknown key 'other'; nothing in the config uses it, so leave it out",
         ),
         ({"self": {"a": 1, "b": "@self#a"}}, "unknown key 'self'; nothing in the config uses it, so leave it out"),
+        ({"dataset": "scans", "dataset_dir": 1}, "unknown key 'dataset'; did you mean 'dataset_dir'?"),
+        ({"handlers": 3}, "unknown key 'handlers'; nothing in the config uses it, so leave it out"),
         ({"train": {"trainer": 1, "trainr": 2}}, "unknown key 'train#trainr'; did you mean 'trainer'?"),
         (
             {"a": {"b": {"c": 1, "xyz": 2}}, "go": ["$@a#b#c"]},

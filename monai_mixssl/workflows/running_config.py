@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds the config and the workflow that an expression stands in, and refuses to run a config that was not checked."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from types import FrameType
+from weakref import WeakSet
+
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from monai_mixssl.errors import ConfigError
+from monai_mixssl.workflows import last_line
+
+__all__ = ["mark_checked", "require_check", "running_parser", "running_workflow"]
+
+_CHECKED: WeakSet[ConfigParser] = WeakSet()
+
+
+def mark_checked(parser: ConfigParser) -> None:
+    """Remember that a config was checked."""
+    _CHECKED.add(parser)
+
+
+def require_check() -> None:
+    """Refuse to go on where :py:func:`~monai_mixssl.workflows.check_config` has not seen the config of this call.
+
+    To be the first entry of each list that is run. MONAI takes a word without a key, such as half of a path with a
+    space in it, for the id of another ``initialize`` list, and skips what it does not find: every check, and the seed.
+
+    Raises:
+        ConfigError: naming what to put in quotes, or to call first.
+    """
+    parser = running_parser()
+    workflow, _ = running_workflow(parser)
+    if workflow is not None:
+        for name, word, usual in (
+            ("init_id", workflow.init_id, "initialize"),
+            ("final_id", workflow.final_id, "finalize"),
+        ):
+            if word != usual and word not in parser:
+                last_line.install()
+                raise ConfigError(
+                    f"a word that belongs to no key was taken for MONAI's {name}, and the config has no such list; put "
+                    "values with spaces in quotes, and -- before every key"
+                )
+    if parser not in _CHECKED:
+        last_line.install()
+        raise ConfigError("the config was not checked; call the workflow's initialize() before its run()")
+
+
+def running_parser() -> ConfigParser:
+    """The parser that evaluates the expression from which this is called, however deep.
+
+    MONAI gives an expression no handle on it: an expression sees the imports and the items resolved so far. The parser
+    is, however, always among the callers (``ConfigParser.get_parsed_content`` → … → ``eval``), whoever made it, so the
+    call stack is the one way to it that also works in MONAI's own workflow class.
+
+    Raises:
+        ConfigError: if no expression of a config is being evaluated.
+    """
+    for frame in _callers():
+        if isinstance(owner := frame.f_locals.get("self"), ConfigParser):
+            return owner
+    raise ConfigError("this works within a bundle config only; call it from the config's 'initialize' list")
+
+
+def running_workflow(parser: ConfigParser) -> tuple[ConfigWorkflow | None, bool]:
+    """The workflow among the callers that a parser belongs to, if any, and whether it is going to be run."""
+    workflow, runs = None, False
+    for frame in _callers():
+        owner = frame.f_locals.get("self")
+        if workflow is None and isinstance(owner, ConfigWorkflow) and owner.parser is parser:
+            workflow = owner
+        if frame.f_globals.get("__name__") == "monai.bundle.scripts":
+            runs |= frame.f_code.co_name in ("run", "run_workflow")
+    return workflow, runs
+
+
+def _callers() -> Iterator[FrameType]:
+    frame: FrameType | None = inspect.currentframe()
+    while frame is not None and (frame := frame.f_back) is not None:
+        yield frame
