@@ -179,6 +179,11 @@ def _give_histogram(image: Tensor, reference: Tensor, batch: bool) -> Tensor:
 
 def _as_float_pair(target: Tensor, other: Tensor, name: str, batch: bool) -> tuple[Tensor, Tensor]:
     """Both images as plain tensors on the target's device, in the floating-point type to compute in."""
+    for what, image in (("target", target), (name, other)):
+        if not isinstance(image, Tensor):
+            raise ConfigError(
+                f"The {what} is of type {type(image).__name__}: give a tensor, such as torch.as_tensor makes."
+            )
     if target.shape != other.shape:
         raise ConfigError(f"The {name} has shape {tuple(other.shape)} but needs the target's, {tuple(target.shape)}.")
     if target.ndim < (3 if batch else 2):

@@ -239,6 +239,14 @@ def test_images_without_intensities_are_refused(dtype):
         blend(x, x, 0.5)
 
 
+def test_arrays_are_refused_in_a_sentence():
+    x = torch.zeros(1, 4, 4)
+    with pytest.raises(ConfigError, match=r"target is of type ndarray: give a tensor"):
+        blend(x.numpy(), x, 0.5)
+    with pytest.raises(ConfigError, match="source is of type ndarray"):
+        blend(x, x.numpy(), 0.5)
+
+
 @pytest.mark.parametrize("match", ["mean", "", 1])
 def test_unknown_match_is_refused_with_the_known_ones(match):
     with pytest.raises(ConfigError, match='"mean_std", "histogram" or None'):

@@ -115,6 +115,8 @@ def _find_pictures(root: Path) -> list[str]:
 
 
 def _has_picture_header(file: str) -> bool:
+    if not os.path.isfile(file):  # to open a named pipe would wait for ever
+        return False
     try:
         with Image.open(file) as picture:
             return min(picture.size) > 0

@@ -63,6 +63,7 @@ def finetune_data(
     several = dist.is_available() and dist.is_initialized()
     data = None
     if folder.main:
+        folder.lock()
         given = _phantoms(folder, phantoms, data_from) if dataset_dir is None else dataset_dir
         data = prepare(
             given,

@@ -18,6 +18,7 @@ from monai_mixssl.data.find import split_roots
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.errors import RunFolderError
 from monai_mixssl.handlers import latest_iteration
+from monai_mixssl.workflows.run_lock import RunLock
 from monai_mixssl.workflows.running_config import running_parser
 from monai_mixssl.workflows.tracking import TRACKING_KEYS
 from monai_mixssl.workflows.versions import versions
@@ -120,6 +121,7 @@ class RunFolder:
         self.predictions = self.path / "predictions.csv"
         self.masks = self.path / "masks"
         self._run = self.path / "run.json"
+        self._lock: RunLock | None = None
         # a run that never came to its first checkpoint has nothing to lose: it may have failed on a key just corrected
         begun = self._run.is_file() and (self.last_iteration > 0 or self._state()["status"] == "complete")
         self.resuming = resume and begun
@@ -147,14 +149,27 @@ class RunFolder:
         """The iteration that a resumed run goes on from; 0 for a new one."""
         return latest_iteration(self.checkpoints)
 
+    def lock(self) -> None:
+        """Keep other processes out of the folder until the run is complete or this process ends.
+
+        Raises:
+            RunFolderError: where another process is at work in it.
+        """
+        if self.main:
+            self._lock = self._lock or RunLock(PrivateFolder(self.path).path / "lock")
+            with disk_errors("the folder private/"):
+                self._lock.acquire()
+
     def begin(self) -> None:
         """Write down what is about to run; to be called from the config's own list of expressions.
 
         Raises:
-            RunFolderError: where the run to go on with was started with other keys, which are named.
+            RunFolderError: where the run to go on with was started with other keys, which are named, or another
+                process is at work in the folder.
         """
         if not self.main:
             return
+        self.lock()
         config = _without_private_parts(running_parser().get())
         private = PrivateFolder(self.path)
         if self.resuming:
@@ -171,6 +186,8 @@ class RunFolder:
         """Mark the run as complete."""
         if self.main:
             write_json(self._run, {**self._state(), "status": "complete"}, "run.json", indent=2)
+            if self._lock is not None:
+                self._lock.release()
 
     def _state(self) -> dict[str, Any]:
         try:

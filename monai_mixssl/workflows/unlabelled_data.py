@@ -35,6 +35,7 @@ def run_data(dataset_dir: str | Sequence[str] | None, folder: RunFolder, **setti
     """
     data = None
     if folder.main:
+        folder.lock()
         if dataset_dir is None:
             dataset_dir = _phantoms(folder)
         given = dataset_dir if isinstance(dataset_dir, str) else list(dataset_dir)

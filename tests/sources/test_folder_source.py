@@ -69,6 +69,14 @@ def test_unreadable_pictures_are_counted_in_one_warning_and_left_out(tmp_path):
         assert [len(source), source((1, 8, 8))[0].shape] == [1, (1, 8, 8)]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_named_pipe_is_left_out_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    Image.new("L", (8, 8), 7).save(tmp_path / "good.png")
+    with pytest.warns(UserWarning, match="1 of 2 image files"):
+        assert len(FolderImages(tmp_path)) == 1
+
+
 def test_a_picture_that_breaks_off_is_passed_over_with_one_warning(tmp_path):
     save(tmp_path / "good.png", ramp())
     save(tmp_path / "bad.png", np.random.RandomState(0).randint(0, 255, (64, 64, 3), dtype=np.uint8))

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two processes in one output folder: the second is refused, and a dead one keeps nobody out."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from bundle_runs import BUNDLE, SMALL
+
+from monai_mixssl.data.phantoms import write_phantoms
+from monai_mixssl.handlers import latest_iteration
+
+pytest.importorskip("fcntl", reason="Windows has no record locks")
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone(command, tmp_path: Path) -> None:
+    scans = write_phantoms(tmp_path / "scans", patients=4, image_size=32, slices=3)
+    # workers, since they outlive a killed parent for a moment
+    keys = {**SMALL, "dataset_dir": scans, "output_dir": tmp_path / "run", "num_workers": 2, "resume": True}
+    typed = [part for key, value in keys.items() for part in (f"--{key}", str(value))]
+    argv = ("monai.bundle", "run", "pretrain", "--config_file", "configs/train.json", *typed)
+    first = subprocess.Popen(
+        [sys.executable, "-m", *argv, "--max_epochs", "4"],
+        cwd=BUNDLE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while latest_iteration(tmp_path / "run" / "checkpoints") == 0:
+            assert first.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        first.send_signal(signal.SIGSTOP)
+        before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*") if file.is_file()}
+        second = command(*argv, "--max_epochs", "4", cwd=BUNDLE)
+        after = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    finally:
+        first.kill()
+    first.wait()
+    assert second.status == 1
+    assert "another process is at work in output_dir; wait" in second.last_line
+    assert after == before
+
+    third = command(*argv, "--max_epochs", "4", cwd=BUNDLE)
+    assert third.status == 0, third.err[-2000:]
