@@ -64,8 +64,10 @@ def save_pretrained(folder: RunFolder, network: MixSSLNet, data: PreparedData, l
     save_encoder(folder.encoder, network, {**metadata, "objectives": objectives, "axis_order": axes})
     decoder = folder.encoder.with_name("decoder.safetensors")
     save_decoder(decoder, network, {"data_hash": data.data_hash})
+    slices = sum(len(n) for record in data.records.values() for n in record.get("left_out_slices", {}).values())
+    also = f" and {slices} slices of the others (manifest.json)" if slices else ""
     print(
         f"Done: {folder.encoder.name}, {decoder.name}, pictures/, log.jsonl and the rest are in the output folder; "
-        f"{len(data.excluded)} files and images were left out (excluded.jsonl). Keep private/ to yourself.",
+        f"{len(data.excluded)} files and images were left out (excluded.jsonl){also}. Keep private/ to yourself.",
         flush=True,
     )

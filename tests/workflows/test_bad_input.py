@@ -271,3 +271,14 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_as_it_is(pretrai
 )
 def test_resuming_with_another_key_is_refused_by_name(changed, named, pretrain, finished):
     refused(pretrain(**{**finished, **changed}, resume=True), named, "same keys", "choose a new output_dir")
+
+
+def test_slices_of_air_are_said_with_the_rest_and_again_at_the_end(pretrain, tmp_path):
+    for number in range(2):
+        array = np.random.RandomState(number).randint(400, 1000, (32, 32, 10)).astype(np.int16)
+        array[..., :4] = 0
+        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / f"{number}.nii.gz")
+    ended = pretrain(dataset_dir=tmp_path, output_dir=tmp_path / "run")
+    assert ended.status == 0, ended.err[-2000:]
+    assert "8 of 20 slices left out: too little foreground (min_foreground 0.1)" in ended.out
+    assert "0 files and images were left out (excluded.jsonl) and 8 slices of the others" in ended.out.splitlines()[-1]
