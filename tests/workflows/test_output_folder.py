@@ -93,7 +93,7 @@ def test_the_folder_holds_what_the_docs_list_and_nothing_else(done):
     pictures = {f"pictures/{path.name}" for path in (done.folder / "pictures").iterdir()}
     assert pictures == epochs | {name for name in listed if name.endswith(".png")}
     private = {path.name for path in (done.folder / "private").iterdir()}
-    assert private == {"config.json", "files.csv", "index.json", "prepared", "salt", "scan"}
+    assert private == {"config.json", "files.csv", "index.json", "lock", "prepared", "salt", "scan"}
 
 
 def test_the_folder_is_recognised_as_no_data_for_another_run(done):

@@ -22,10 +22,11 @@ def test_a_second_process_is_refused_until_the_first_is_gone(command, tmp_path: 
     scans = write_phantoms(tmp_path / "scans", patients=4, image_size=32, slices=3)
     # workers, since they outlive a killed parent for a moment
     keys = {**SMALL, "dataset_dir": scans, "output_dir": tmp_path / "run", "num_workers": 2, "resume": True}
+    keys |= {"max_epochs": 4, "val_interval": 4}
     typed = [part for key, value in keys.items() for part in (f"--{key}", str(value))]
     argv = ("monai.bundle", "run", "pretrain", "--config_file", "configs/train.json", *typed)
     first = subprocess.Popen(
-        [sys.executable, "-m", *argv, "--max_epochs", "4"],
+        [sys.executable, "-m", *argv],
         cwd=BUNDLE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -38,7 +39,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(command, tmp_path: 
             time.sleep(0.02)
         first.send_signal(signal.SIGSTOP)
         before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*") if file.is_file()}
-        second = command(*argv, "--max_epochs", "4", cwd=BUNDLE)
+        second = command(*argv, cwd=BUNDLE)
         after = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*") if file.is_file()}
     finally:
         first.kill()
@@ -47,5 +48,5 @@ def test_a_second_process_is_refused_until_the_first_is_gone(command, tmp_path: 
     assert "another process is at work in output_dir; wait" in second.last_line
     assert after == before
 
-    third = command(*argv, "--max_epochs", "4", cwd=BUNDLE)
+    third = command(*argv, cwd=BUNDLE)
     assert third.status == 0, third.err[-2000:]
