@@ -103,8 +103,14 @@ def _refuse_run_id(workflow: ConfigWorkflow, config: Mapping[str, Any]) -> None:
     others = ("imports", workflow.init_id, workflow.final_id)
     run_ids = [key for key, value in config.items() if _is_expressions(value) and key not in others]
     if workflow.run_id not in run_ids:
-        hint = nearest(str(workflow.run_id), run_ids) or f"; choose one of: {', '.join(run_ids)}"
-        raise ConfigError(f"the config has no '{workflow.run_id}' to run{hint}")
+        hint = nearest(str(workflow.run_id), run_ids)
+        choice = f"; choose one of: {', '.join(run_ids)}"
+        if hint or workflow.run_id in config:
+            raise ConfigError(f"the config has no '{workflow.run_id}' to run{hint or choice}")
+        # the word may be half of a path with a space in it, so it is not repeated
+        raise ConfigError(
+            f"the config has no list of the given name to run{choice}, and put values with spaces in quotes"
+        )
 
 
 def _refuse_dropped_words(config: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
@@ -275,7 +281,7 @@ def _is_made(value: Any) -> bool:
     """Whether an item can be an object once MONAI has read it, and is no number or word that somebody typed."""
     if isinstance(value, list):
         return not value or any(map(_is_made, value))
-    return isinstance(value, dict) or _is_computed(value)
+    return value is None or isinstance(value, dict) or _is_computed(value)
 
 
 def _is_computed(value: Any) -> bool:

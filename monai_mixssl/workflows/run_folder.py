@@ -19,7 +19,7 @@ from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.errors import RunFolderError
 from monai_mixssl.handlers import latest_iteration
 from monai_mixssl.workflows.run_lock import RunLock
-from monai_mixssl.workflows.running_config import running_parser
+from monai_mixssl.workflows.running_config import inside_config, refuse_stray_words, running_parser
 from monai_mixssl.workflows.tracking import TRACKING_KEYS
 from monai_mixssl.workflows.versions import versions
 
@@ -122,23 +122,30 @@ class RunFolder:
         self.masks = self.path / "masks"
         self._run = self.path / "run.json"
         self._lock: RunLock | None = None
+        self._resume = resume
+        if inside_config():  # whatever else a stray word makes MONAI build, the folder comes before the data
+            refuse_stray_words(running_parser())
+        self.resuming = self._look()
+
+    def _look(self) -> bool:
+        """Whether there is a run to go on with; refuses what is somebody else's."""
         # a run that never came to its first checkpoint has nothing to lose: it may have failed on a key just corrected
         begun = self._run.is_file() and (self.last_iteration > 0 or self._state()["status"] == "complete")
-        self.resuming = resume and begun
-        if not main:
-            return
+        if not self.main:
+            return self._resume and begun
         if self.path.is_file():
             raise RunFolderError("output_dir names a file; choose a folder")
         with disk_errors("the output folder"):
             self.path.mkdir(parents=True, exist_ok=True)
             # a file half-written by a run that was killed in that moment is nobody's
             foreign = {e.name for e in self.path.iterdir() if not e.name.endswith(TEMPORARY)} - _LAYOUT
-        if begun and resume and self._state().get("kind") != kind:
-            raise RunFolderError(f"output_dir holds a run of another kind than {kind}; choose a new folder")
-        if begun and not resume:
+        if begun and self._resume and self._state().get("kind") != self.kind:
+            raise RunFolderError(f"output_dir holds a run of another kind than {self.kind}; choose a new folder")
+        if begun and not self._resume:
             raise RunFolderError("output_dir holds another run; go on with it by --resume True, or choose a new folder")
         if foreign and not self._run.is_file():
             raise RunFolderError("output_dir is not empty and holds no run; choose a new or an empty folder")
+        return self._resume and begun
 
     def substituted(self, rank: int = 0) -> Path:
         """The file of the images that others stood in for; each of several processes has its own."""
@@ -155,10 +162,13 @@ class RunFolder:
         Raises:
             RunFolderError: where another process is at work in it.
         """
-        if self.main:
-            self._lock = self._lock or RunLock(PrivateFolder(self.path).path / "lock")
-            with disk_errors("the folder private/"):
-                self._lock.acquire()
+        if not self.main:
+            return
+        self._lock = self._lock or RunLock(PrivateFolder(self.path).path / "lock")
+        with disk_errors("the folder private/"):
+            taken = self._lock.acquire()
+        if taken:  # the process that had it may have ended while this one waited
+            self.resuming = self._look()
 
     def begin(self) -> None:
         """Write down what is about to run; to be called from the config's own list of expressions.

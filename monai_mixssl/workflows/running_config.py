@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai_mixssl.errors import ConfigError
 from monai_mixssl.workflows import last_line
 
-__all__ = ["mark_checked", "require_check", "running_parser", "running_workflow"]
+__all__ = ["inside_config", "mark_checked", "refuse_stray_words", "require_check", "running_parser", "running_workflow"]
 
 _CHECKED: WeakSet[ConfigParser] = WeakSet()
 
@@ -26,28 +26,47 @@ def mark_checked(parser: ConfigParser) -> None:
 def require_check() -> None:
     """Refuse to go on where :py:func:`~monai_mixssl.workflows.check_config` has not seen the config of this call.
 
-    To be the first entry of each list that is run. MONAI takes a word without a key, such as half of a path with a
-    space in it, for the id of another ``initialize`` list, and skips what it does not find: every check, and the seed.
+    To be the first entry of each list that is run; see :py:func:`refuse_stray_words` for what would go unchecked.
 
     Raises:
         ConfigError: naming what to put in quotes, or to call first.
     """
     parser = running_parser()
-    workflow, _ = running_workflow(parser)
-    if workflow is not None:
-        for name, word, usual in (
-            ("init_id", workflow.init_id, "initialize"),
-            ("final_id", workflow.final_id, "finalize"),
-        ):
-            if word != usual and word not in parser:
-                last_line.install()
-                raise ConfigError(
-                    f"a word that belongs to no key was taken for MONAI's {name}, and the config has no such list; put "
-                    "values with spaces in quotes, and -- before every key"
-                )
+    refuse_stray_words(parser)
     if parser not in _CHECKED:
         last_line.install()
-        raise ConfigError("the config was not checked; call the workflow's initialize() before its run()")
+        raise ConfigError(
+            "the config was not checked; call the workflow's initialize() before its run(), have its list call "
+            "mixssl.check_config, and put values with spaces in quotes: a word that belongs to no key is taken for "
+            "another list's name"
+        )
+
+
+def refuse_stray_words(parser: ConfigParser) -> None:
+    """Refuse words of the command line that belong to no key, such as half of a path with a space in it.
+
+    MONAI takes them for the ids of other ``initialize`` and ``finalize`` lists, and skips what it does not find: every
+    check, and the seed. Of an empty word it makes the whole config, and trains twice.
+
+    Args:
+        parser: the config.
+
+    Raises:
+        ConfigError: naming what to put in quotes; the word may be part of a name, so it is not repeated.
+    """
+    workflow, _ = running_workflow(parser)
+    if workflow is None:
+        return
+    for name, word, usual in (
+        ("init_id", workflow.init_id, "initialize"),
+        ("final_id", workflow.final_id, "finalize"),
+    ):
+        if word != usual and (not word or word not in parser):
+            last_line.install()
+            raise ConfigError(
+                f"a word that belongs to no key was taken for MONAI's {name}, and the config has no such list; put "
+                "values with spaces in quotes, and -- before every key"
+            )
 
 
 def running_parser() -> ConfigParser:
@@ -60,10 +79,19 @@ def running_parser() -> ConfigParser:
     Raises:
         ConfigError: if no expression of a config is being evaluated.
     """
-    for frame in _callers():
-        if isinstance(owner := frame.f_locals.get("self"), ConfigParser):
-            return owner
+    if (parser := _evaluating()) is not None:
+        return parser
     raise ConfigError("this works within a bundle config only; call it from the config's 'initialize' list")
+
+
+def inside_config() -> bool:
+    """Whether an expression of a config is being evaluated."""
+    return _evaluating() is not None
+
+
+def _evaluating() -> ConfigParser | None:
+    owners = (frame.f_locals.get("self") for frame in _callers())
+    return next((owner for owner in owners if isinstance(owner, ConfigParser)), None)
 
 
 def running_workflow(parser: ConfigParser) -> tuple[ConfigWorkflow | None, bool]:

@@ -128,7 +128,7 @@ def test_a_key_that_cannot_be_used_is_refused_before_anything_is_written(case, s
 
 
 @pytest.mark.parametrize("spelling", [CONFIG, NAMED], ids=["config", "named"])
-@pytest.mark.parametrize("stray", [("doe_jane",), ("doe_jane", "0.8]")], ids=["one", "two"])
+@pytest.mark.parametrize("stray", [("doe_jane",), ("doe_jane", "0.8]"), ("",)], ids=["one", "two", "an empty one"])
 def test_half_of_a_value_with_a_space_does_not_skip_the_checks(stray, spelling, command, scans, tmp_path):
     # MONAI takes the first for another `initialize` list, the second for another `finalize`, and skips what it lacks
     keys = {**SMALL, "dataset_dir": scans, "output_dir": tmp_path / "run", "max_epoch": 1}
@@ -137,6 +137,11 @@ def test_half_of_a_value_with_a_space_does_not_skip_the_checks(stray, spelling, 
     refused(ended, "a word that belongs to no key", "quotes")
     assert "scanning" not in ended.err
     assert not (tmp_path / "run").exists()
+
+
+def test_half_of_a_value_in_the_place_of_the_run_id_is_not_repeated(pretrain, scans, tmp_path):
+    ended = pretrain(run_id="doe_jane/scan", dataset_dir=scans, output_dir=tmp_path / "run")
+    refused(ended, "no list of the given name to run", "pretrain", "quotes")
 
 
 @pytest.mark.parametrize("run_id", ["pretrian", "train"])  # the second is a section, which MONAI would make, and end

@@ -168,7 +168,12 @@ def test_a_check_outside_a_config_says_where_it_belongs() -> None:
         {"key": {"any": 1}, "made": {"_target_": "builtins.dict", "_requires_": "@key"}, "go": ["$@made"]},
         {"section": {"a": 1, "b": "@section#a"}, "go": ["$@section#b"]},
         {"train": {"trainer": 1, "dataset": 2, "handlers": []}, "network_def": {"_target_": "builtins.dict"}},
-        {"network_def": "$dict()", "evaluator": [{"_target_": "builtins.dict"}], "device": "cpu"},
+        {
+            "postprocessing": None,
+            "network_def": "$dict()",
+            "evaluator": [{"_target_": "builtins.dict"}],
+            "device": "cpu",
+        },
         {"_meta_": {"version": "0.1.0", "anything": {"goes": "here"}}},
         {"evaluate": ["$1", "$2"]},
         {"run_name": "x", "tracking_uri": "y", "output_dir": "z", "save_execute_config": False},

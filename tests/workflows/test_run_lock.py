@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +16,8 @@ from bundle_runs import BUNDLE, SMALL
 
 from monai_mixssl.data.phantoms import write_phantoms
 from monai_mixssl.handlers import latest_iteration
+from monai_mixssl.workflows import RunFolder
+from monai_mixssl.workflows.run_lock import RunLock
 
 pytest.importorskip("fcntl", reason="Windows has no record locks")
 
@@ -38,6 +42,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(command, tmp_path: 
             assert time.monotonic() < deadline
             time.sleep(0.02)
         first.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, first.pid, os.WSTOPPED)
         before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*") if file.is_file()}
         second = command(*argv, cwd=BUNDLE)
         after = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*") if file.is_file()}
@@ -50,3 +55,34 @@ def test_a_second_process_is_refused_until_the_first_is_gone(command, tmp_path: 
 
     third = command(*argv, cwd=BUNDLE)
     assert third.status == 0, third.err[-2000:]
+
+
+def free(file: Path) -> bool:
+    """Whether another process can take the lock; it does not wait."""
+    code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    return subprocess.run([sys.executable, "-c", code, file], stderr=subprocess.DEVNULL).returncode == 0
+
+
+def test_a_lock_is_held_until_the_last_object_of_the_process_that_holds_it_lets_go(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    one, other = RunLock(file), RunLock(file)
+    assert [one.acquire(), other.acquire(), other.acquire()] == [True, True, False]
+    one.release()
+    one.release()
+    assert not free(file)
+    del other  # as of a run that failed in a notebook
+    gc.collect()
+    assert free(file)
+    assert one.acquire()
+    assert not free(file)
+    one.release()
+    assert free(file)
+
+
+def test_a_run_that_is_complete_keeps_nobody_out(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.lock()
+    assert not free(tmp_path / "run" / "private" / "lock")
+    (tmp_path / "run" / "run.json").write_text('{"format": 1, "kind": "pretraining", "status": "running"}')
+    folder.finish()
+    assert free(tmp_path / "run" / "private" / "lock")

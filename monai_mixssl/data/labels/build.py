@@ -150,5 +150,5 @@ def _describe(data: LabelledData) -> list[str]:
         lines.append(f"{unused} further training images are outside the label subset: their labels are not used.")
     lines += describe_left_out(data.excluded)
     if data.settings is not None:  # segmentation, which has none, takes images whole
-        lines += describe_left_out_slices(data.records.values(), data.settings.min_foreground)
+        lines += describe_left_out_slices(used, data.settings.min_foreground)
     return lines
