@@ -170,6 +170,7 @@ def evaluation_data(
         assert model is not None
         file, split = model, "test"
         check_model_origin(pretrain_run, model_metadata(file))
+        folder.lock()
         data = classification_data(
             dataset_dir,
             folder.path,

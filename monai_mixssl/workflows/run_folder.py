@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from monai.bundle import ConfigParser
 
 from monai_mixssl.data.atomic import TEMPORARY, disk_errors, write_json
@@ -168,7 +169,10 @@ class RunFolder:
         with disk_errors("the folder private/"):
             taken = self._lock.acquire()
         if taken:  # the process that had it may have ended while this one waited
-            self.resuming = self._look()
+            resuming = self._look()
+            if resuming != self.resuming and dist.is_available() and dist.is_initialized():
+                raise RunFolderError("the run in output_dir went on meanwhile; give the same command again")
+            self.resuming = resuming
 
     def begin(self) -> None:
         """Write down what is about to run; to be called from the config's own list of expressions.

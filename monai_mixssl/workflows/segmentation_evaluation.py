@@ -185,6 +185,7 @@ def masked_images(
         assert model is not None
         file, split, metadata = model, "test", segmenter_metadata(model)
         check_model_origin(pretrain_run, metadata)
+        folder.lock()
         data = segmentation_data(
             dataset_dir,
             folder.path,
@@ -231,6 +232,7 @@ def images_to_segment(
         DataError: nothing usable found, or the model file cannot be read.
     """
     dims = int(segmenter_metadata(model)["preparation"]["spatial_dims"])
+    folder.lock()
     private = PrivateFolder(folder.path)
     if dataset_dir is None:
         dataset_dir = str(segmentation_phantoms(private.path / "phantoms") / "imagesTr")
