@@ -28,7 +28,8 @@ class RunLock:
     """A lock on a file, held by this process until it is released or the process ends.
 
     A record lock of POSIX: unlike ``flock``'s it is not handed on to the loader's workers, which may outlive a killed
-    run by seconds, and it works across machines that share a folder by NFS. A process never locks itself out.
+    run by seconds, and it works across machines that share a folder by NFS. A process never locks itself out. (The
+    library ``filelock``, which torch brings along, is built on ``flock``.)
 
     Args:
         file: what to lock; made where it does not exist.
