@@ -34,7 +34,7 @@ from monai_mixssl.data.records import Excluded, LeftOut, ScanImage
 from monai_mixssl.data.settings import PrepareSettings
 from monai_mixssl.errors import RunFolderError
 
-__all__ = ["default_workers", "prepare_images", "read_digests", "still_to_prepare"]
+__all__ = ["prepare_images", "read_digests", "still_to_prepare"]
 
 # what decodes and resamples: another version may give other values, and half of each would be a mixture
 READ_BY = [
@@ -42,15 +42,6 @@ READ_BY = [
     *(str(module.__version__) for module in (pydicom, nibabel, PIL, np, monai, torch)),
     sitk.Version.VersionString(),
 ]
-
-
-def default_workers() -> int:
-    """Returns how many processes prepare images: the cores that this process may use, at most 4."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS or Windows
-        cores = os.cpu_count() or 1
-    return min(4, cores)
 
 
 def prepare_images(

@@ -13,8 +13,9 @@ from monai_mixssl.data.damage import check_bad_share
 from monai_mixssl.data.estimate import check_disk, estimate
 from monai_mixssl.data.find import DatasetDir, data_roots
 from monai_mixssl.data.manifest import PreparedData, load_prepared, missing_arrays, write_excluded, write_manifest
-from monai_mixssl.data.prepare import default_workers, prepare_images, still_to_prepare
+from monai_mixssl.data.prepare import prepare_images, still_to_prepare
 from monai_mixssl.data.private_folder import PrivateFolder
+from monai_mixssl.data.processes import default_workers
 from monai_mixssl.data.records import Excluded, ScanImage
 from monai_mixssl.data.restore import restore_arrays
 from monai_mixssl.data.scan import ScanResult, scan

@@ -15,9 +15,9 @@ from monai_mixssl.data.dicom_rules import KEEPABLE, check_keep
 from monai_mixssl.data.find import data_roots, split_roots
 from monai_mixssl.data.identity import new_salt
 from monai_mixssl.data.manifest import write_excluded
-from monai_mixssl.data.prepare import default_workers
 from monai_mixssl.data.prepared_data import write_index
 from monai_mixssl.data.private_folder import PrivateFolder
+from monai_mixssl.data.processes import default_workers, most_workers
 from monai_mixssl.data.scan import ScanResult, scan
 from monai_mixssl.doctor.advice import advise
 from monai_mixssl.doctor.examination import examine, sample_intensities
@@ -78,8 +78,10 @@ def _run(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
         raise ConfigError(f"doctor knows no argument '{rest[0]}'; --help lists all")
     if not 0 <= arguments.max_bad_share <= 1:
         raise ConfigError(f"max_bad_share is {arguments.max_bad_share:g}; use a share from 0 to 1")
-    if arguments.read < 0 or (arguments.num_workers or 0) < 0:
-        raise ConfigError("read and num_workers are numbers of at least 0")
+    if arguments.read < 0:
+        raise ConfigError(f"read is {arguments.read}; use a number of at least 0")
+    if not 0 <= (arguments.num_workers or 0) <= most_workers():
+        raise ConfigError(f"num_workers is {arguments.num_workers}; use a number from 0 to {most_workers()}")
     try:
         code = _look(arguments)
     except KeyboardInterrupt:

@@ -20,7 +20,7 @@ from monai_mixssl.workflows.finetune_rules import require_file, require_run
 from monai_mixssl.workflows.run_folder import RunFolder
 from monai_mixssl.workflows.tracking import NO_TRACKING_RULES
 from monai_mixssl.workflows.unlabelled_data import run_data
-from monai_mixssl.workflows.values import Rule, boolean, choice, device, integer, optional, path
+from monai_mixssl.workflows.values import Rule, boolean, choice, device, integer, optional, path, workers
 
 __all__ = [
     "CLASSIFICATION_EVALUATE_RULES",
@@ -40,7 +40,7 @@ CLASSIFICATION_INFER_RULES: dict[str, Rule] = {
     "output_dir": path,
     "device": device,
     "batch_size": integer(1),
-    "num_workers": integer(0),
+    "num_workers": workers,
     "amp": choice("none", "bf16", "fp16"),
     "resume": boolean,
     "progress": boolean,

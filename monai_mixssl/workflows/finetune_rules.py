@@ -27,6 +27,7 @@ from monai_mixssl.workflows.values import (
     number,
     optional,
     path,
+    workers,
 )
 
 __all__ = ["FINETUNE_RULES", "check_finetune_keys", "require_file", "require_run"]
@@ -59,7 +60,7 @@ FINETUNE_RULES: dict[str, Rule] = {
     "test_fraction": fraction(),
     "max_bad_share": fraction(),
     "batch_size": integer(1),
-    "num_workers": integer(0),
+    "num_workers": workers,
     # how it is trained
     "max_epochs": integer(1),
     "min_steps_per_epoch": integer(1),

@@ -14,7 +14,7 @@ from monai_mixssl.networks.encoders import encoder_stride
 from monai_mixssl.workflows.run_folder import RunFolder
 from monai_mixssl.workflows.tracking import NO_TRACKING_RULES
 from monai_mixssl.workflows.unlabelled_data import run_data
-from monai_mixssl.workflows.values import Rule, boolean, choice, device, integer, optional, path, paths
+from monai_mixssl.workflows.values import Rule, boolean, choice, device, optional, path, paths, workers
 
 __all__ = ["INFERENCE_RULES", "inference_data", "recorded_stride"]
 
@@ -25,7 +25,7 @@ INFERENCE_RULES: dict[str, Rule] = {
     "state_file": path,
     "device": device,
     "pooling": choice("last", "all", "last2x2"),
-    "num_workers": integer(0),
+    "num_workers": workers,
     "resume": boolean,
     "progress": boolean,
     **NO_TRACKING_RULES,

@@ -28,6 +28,7 @@ from monai_mixssl.workflows.values import (
     paths,
     size,
     span,
+    workers,
 )
 
 __all__ = ["PRETRAIN_RULES", "check_pretrain_keys"]
@@ -54,7 +55,7 @@ PRETRAIN_RULES: dict[str, Rule] = {
     "val_fraction": fraction(ends=False),
     "val_samples": integer(1),
     "batch_size": integer(1),
-    "num_workers": integer(0),
+    "num_workers": workers,
     "samples_per_image": integer(1),
     "views": choice(1, 2),
     "zoom": number(1),

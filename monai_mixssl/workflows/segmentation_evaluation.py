@@ -28,7 +28,7 @@ from monai_mixssl.workflows.finetune_rules import require_file, require_run
 from monai_mixssl.workflows.run_folder import RunFolder
 from monai_mixssl.workflows.segmentation import segmentation_phantoms
 from monai_mixssl.workflows.tracking import NO_TRACKING_RULES
-from monai_mixssl.workflows.values import Rule, boolean, choice, device, integer, number, optional, path
+from monai_mixssl.workflows.values import Rule, boolean, choice, device, integer, number, optional, path, workers
 
 __all__ = [
     "SEGMENTATION_EVALUATE_RULES",
@@ -48,7 +48,7 @@ SEGMENTATION_INFER_RULES: dict[str, Rule] = {
     "output_dir": path,
     "device": device,
     "batch_size": integer(1),
-    "num_workers": integer(0),
+    "num_workers": workers,
     "overlap": optional(number(0)),
     "amp": choice("none", "bf16", "fp16"),
     "resume": boolean,

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from monai_mixssl.data.processes import most_workers
 from monai_mixssl.errors import ConfigError
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "size",
     "span",
     "text",
+    "workers",
 ]
 
 Rule = Callable[[Any], Any]
@@ -93,6 +95,11 @@ def integer(low: int, high: int | None = None) -> Rule:
         return int(given)
 
     return check
+
+
+def workers(value: Any) -> int:
+    """A number of processes: a whole number from 0 to `most_workers`."""
+    return integer(0, most_workers())(value)
 
 
 def number(low: float, *, above: bool = False) -> Rule:

@@ -119,7 +119,7 @@ def test_the_folder_of_a_run_is_left_alone(folder, tmp_path):
     "words",
     [
         ["--max_bad_share", "2"], ["--read", "-1"], ["--reed", "3"], ["--spatial_dims", "4"], ["--max_bad_share", "x"],
-        ["--num_workers", "-2"], ["--keep", "everything"],
+        ["--num_workers", "-2"], ["--num_workers", "100000"], ["--keep", "everything"],
     ],
 )  # fmt: skip
 def test_arguments_that_cannot_be_used_are_named(folder, words):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,16 @@ def test_a_whole_number_is_taken_however_it_is_written(value: Any, result: int) 
 def test_a_whole_number_out_of_range_is_refused(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"^must be a whole number from 1 to 10, not "):
         values.integer(1, 10)(value)
+
+
+@pytest.mark.parametrize(("cores", "most"), [(1, 32), (8, 32), (96, 384)])
+def test_no_more_processes_than_the_machine_bears_are_taken(
+    cores: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert values.workers(str(most)) == most
+    with pytest.raises(ConfigError, match=rf"^must be a whole number from 0 to {most}, not 100000$"):
+        values.workers(100000)
 
 
 def test_a_number_may_be_bounded_with_or_without_its_bound() -> None:

@@ -19,10 +19,11 @@ from monai_mixssl.data.labels.read import read_labels
 from monai_mixssl.data.labels.split import Unit
 from monai_mixssl.data.labels.table import CLASSIFICATION, LabelTable
 from monai_mixssl.data.labels.taken_over import refuse_other_labels
-from monai_mixssl.data.prepare import default_workers, read_digests
+from monai_mixssl.data.prepare import read_digests
 from monai_mixssl.data.prepared_data import check_settings, prepare_scan
 from monai_mixssl.data.prepared_file import is_whole
 from monai_mixssl.data.private_folder import PrivateFolder
+from monai_mixssl.data.processes import default_workers
 from monai_mixssl.data.records import Excluded, ScanImage
 from monai_mixssl.data.restore import restore_arrays
 from monai_mixssl.data.settings import PrepareSettings

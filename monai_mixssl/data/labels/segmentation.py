@@ -24,9 +24,9 @@ from monai_mixssl.data.labels.split import Unit
 from monai_mixssl.data.labels.table import SEGMENTATION, LabelTable
 from monai_mixssl.data.labels.taken_over import refuse_other_labels
 from monai_mixssl.data.manifest import write_excluded
-from monai_mixssl.data.prepare import default_workers
 from monai_mixssl.data.prepared_data import write_files_table, write_index
 from monai_mixssl.data.private_folder import PrivateFolder
+from monai_mixssl.data.processes import default_workers
 from monai_mixssl.data.records import Excluded, ScanImage
 from monai_mixssl.data.summary import count_reasons, found_counts, summarize
 from monai_mixssl.errors import ConfigError, DataError, RunFolderError
