@@ -247,6 +247,13 @@ def test_arrays_are_refused_in_a_sentence():
         blend(x, x.numpy(), 0.5)
 
 
+@pytest.mark.parametrize("t", [None, "half", object()])
+def test_a_transparency_that_is_no_number_is_refused_in_a_sentence(t):
+    x = torch.zeros(1, 4, 4)
+    with pytest.raises(ConfigError, match=rf"transparency is of type {type(t).__name__}: give a number in \[0, 1\]"):
+        blend(x, x, t)
+
+
 @pytest.mark.parametrize("match", ["mean", "", 1])
 def test_unknown_match_is_refused_with_the_known_ones(match):
     with pytest.raises(ConfigError, match='"mean_std", "histogram" or None'):

@@ -26,11 +26,11 @@ def without_copies(files: Sequence[Entry]) -> tuple[list[Entry], list[tuple[str,
     """Takes each DICOM object once.
 
     Files of one SOP instance are copies where they agree in size, place, number and time, and, where patient or series
-    differ, in their pixels: an anonymised copy beside its original would put one image into training and validation. Of
-    two series that hold copies of one another the one that stands first is kept; of the copies within a series the
-    first whose pixels can be read: a download that broke off may lie beside the whole file.
-    Other files of one SOP instance are all kept, with `SHARED_UID` among their notes: some tools that take names out
-    give every file the same UID.
+    differ or nothing says where an image belongs, in their pixels: an anonymised copy beside its original would put one
+    image into training and validation. Of two series that hold copies of one another the one that stands first is kept;
+    of the copies within a series the first whose pixels can be read: a download that broke off may lie beside the whole
+    file. Other files of one SOP instance are all kept, with `SHARED_UID` among their notes: some tools that take names
+    out give every file the same UID.
 
     Args:
         files: (key, path, header) of every file.
@@ -45,43 +45,52 @@ def without_copies(files: Sequence[Entry]) -> tuple[list[Entry], list[tuple[str,
         if header.sop_instance:
             known[header.sop_instance][_what(header)].append(number)
     dropped: set[int] = set()
+    pixels: dict[int, str | None] = {}
     for by_what in known.values():
         for alike in by_what.values():
-            dropped |= _copies(files, alike, rank)
+            originals = _originals(files, alike, rank)
+            dropped |= set(alike) - originals.keys()
+            pixels |= originals
     kept = {number: file for number, file in enumerate(files) if number not in dropped}
     for instance, by_what in known.items():
         numbers = [number for alike in by_what.values() for number in alike if number in kept]
         if len(numbers) > 1:
-            for number in numbers:
+            seen: set[Hashable] = set()
+            for place, number in enumerate(numbers):
                 key, path, header = kept[number]
                 # an instance of its own, or all images of the series would have one id
-                own = f"{instance} {(*_series(header), *_what(header))}"
+                what = (*_series(header), *_what(header))
+                own = f"{instance} {(*what, pixels[number] or place) if what in seen else what}"
+                seen.add(what)
                 kept[number] = key, path, replace(header, sop_instance=own, notes=(*header.notes, SHARED_UID))
     return list(kept.values()), [files[number][:2] for number in sorted(dropped)]
 
 
-def _copies(files: Sequence[Entry], alike: Sequence[int], rank: Mapping[_Series, int]) -> set[int]:
-    """Of files that agree in all but pixels, those that another is kept for.
+def _originals(files: Sequence[Entry], alike: Sequence[int], rank: Mapping[_Series, int]) -> dict[int, str | None]:
+    """Of files that agree in all but pixels, those that are kept, and what tells their pixels apart where that counts.
 
-    Within a series that other is the first whose pixels can be read, else the first. Of several series it is of the one
-    that stands first among all files, so that of two series that are copies of one another one is kept whole, and not
-    some slices of each.
+    Within a series that is the first whose pixels can be read, else the first, or, where the files say nothing of their
+    place or number, one of each content: they may be images of anything. Of several series it is of the one that stands
+    first among all files, so that of two series that are copies of one another one is kept whole, and not some slices
+    of each.
     """
+    header = files[alike[0]][2]
+    anywhere = not header.instance and all(frame.position is None for frame in header.frames)
     of_series: dict[_Series, list[int]] = defaultdict(list)
     for number in alike:
         of_series[_series(files[number][2])].append(number)
     digest = cache(lambda number: _digest(files[number][1]))  # decoding takes long
-    kept: set[int] = set()
+    kept: dict[int, str | None] = {}
     originals: dict[str, int] = {}
     for series in sorted(of_series, key=lambda series: rank[series]):
         numbers = of_series[series]
-        number = numbers[0]
-        if len(numbers) > 1:
-            number = next((one for one in numbers if digest(one) is not None), number)
-        pixels = digest(number) if len(of_series) > 1 else None
-        if pixels is None or originals.setdefault(pixels, number) == number:
-            kept.add(number)
-    return set(alike) - kept
+        if len(numbers) > 1 and not anywhere:
+            numbers = [next((one for one in numbers if digest(one) is not None), numbers[0])]
+        for number in numbers:
+            pixels = digest(number) if len(of_series) > 1 or len(numbers) > 1 else None
+            if pixels is None or originals.setdefault(pixels, number) == number:
+                kept[number] = pixels
+    return kept
 
 
 def _digest(path: str) -> str | None:

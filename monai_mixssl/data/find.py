@@ -149,6 +149,10 @@ class _Walk:
         except OSError as error:
             self._problem(key, path, error, is_link)
             return
+        except ValueError:  # a datalist may hold anything: a zero character, half of a surrogate pair
+            shown, place = (text.encode("utf-8", "backslashreplace").decode() for text in (key, path))
+            self.found.problems.append((shown, place, "no path that a file could have"))
+            return
         if not stat.S_ISDIR(status.st_mode):
             self._file(key, path, status)
             return
@@ -217,7 +221,7 @@ def _datalist_files(file: Path) -> list[tuple[str, Path]]:
         content = json.loads(file.read_text())
     except PermissionError:
         raise DataError("There is no permission to read the datalist JSON that dataset_dir names.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"The datalist JSON cannot be read ({type(error).__name__}); check its syntax.") from None
     entries = content.get("training") if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:

@@ -35,7 +35,7 @@ from monai_mixssl.data.records import LeftOut, Part, ScanImage
 
 __all__ = ["ScanIndex"]
 
-RULES = 6  # raised whenever the same files would be read, grouped or left out differently
+RULES = 7  # raised whenever the same files would be read, grouped or left out differently
 
 # fields of a DICOM header that differ from file to file; all others are the same for most files of a series
 _OWN = ("sop_instance", "instance", "tie")

@@ -107,15 +107,34 @@ def write_manifest(output_dir: Path, data: PreparedData, found: dict[str, int], 
     write_json(output_dir / "manifest.json", manifest, "manifest.json", indent=1)
 
 
+def refuse_other_format(content: Any, known: int, name: str) -> None:
+    """Refuses a file that another version of this package has written in another form.
+
+    Args:
+        content: what the file holds; one that says no format is left to who reads it.
+        known: the format that this version reads.
+        name: of the file.
+
+    Raises:
+        RunFolderError: the format is another one.
+    """
+    if isinstance(content, dict) and content.get("format", known) != known:
+        raise RunFolderError(
+            f"{name} is of format {str(content['format'])[:20]}, and this version of monai-mixssl reads {known}; go on "
+            "with the version that versions.json names, or choose a new folder."
+        )
+
+
 def load_prepared(output_dir: str | Path) -> PreparedData:
     """Rebuilds what a run trains on from its output folder; the data themselves are not looked at.
 
     Raises:
-        RunFolderError: there is no complete manifest, or prepared arrays are missing.
+        RunFolderError: there is no complete manifest, or one of another format, or prepared arrays are missing.
     """
     folder = Path(output_dir)
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
+        refuse_other_format(manifest, FORMAT, "manifest.json")
         excluded = [Excluded(**json.loads(line)) for line in (folder / "excluded.jsonl").read_text().splitlines()]
         data = PreparedData(
             folder=folder / "private" / "prepared",

@@ -25,7 +25,7 @@ from pydoc import locate
 from typing import Any
 
 from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow
-from monai.bundle.config_item import ComponentLocator, ConfigExpression
+from monai.bundle.config_item import ComponentLocator
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, DEFAULT_HANDLERS_ID, ID_SEP_KEY
@@ -34,7 +34,14 @@ from monai.utils import BundlePropertyConfig
 from monai_mixssl.errors import ConfigError
 from monai_mixssl.workflows import last_line
 from monai_mixssl.workflows.arguments import accepted_arguments, boolean_arguments
-from monai_mixssl.workflows.running_config import mark_checked, running_parser, running_workflow
+from monai_mixssl.workflows.config_parts import refuse_words_for_parts
+from monai_mixssl.workflows.running_config import (
+    is_computed,
+    is_expressions,
+    mark_checked,
+    running_parser,
+    running_workflow,
+)
 from monai_mixssl.workflows.tracking import use_own_tracking
 from monai_mixssl.workflows.typed_paths import restore_typed_paths, typed_word
 from monai_mixssl.workflows.values import Rule, boolean, nearest, takes_paths
@@ -69,8 +76,8 @@ def check_config(
         together: called with the checked top level, for keys that must fit one another.
 
     Raises:
-        ConfigError: for a key or an argument that nothing uses, a value that a rule refuses, or a run id that the
-            config lacks.
+        ConfigError: for a key or an argument that nothing uses, a value that a rule refuses or that takes the place of
+            an object, or a run id that the config lacks.
     """
     last_line.install()
     parser = running_parser()
@@ -78,6 +85,7 @@ def check_config(
     if runs and workflow is not None:
         _refuse_run_id(workflow, parser.get())
     ids = () if workflow is None else (workflow.init_id, workflow.run_id, workflow.final_id)
+    refuse_words_for_parts(parser.get(), rules or {})
     # an override deep inside (train#trainer#max_grad_norm) may take the place of the one use of a key of the config
     refuse_unknown_keys(parser.get(), entry_ids=(*ids, *(rules or ())))
     refuse_unknown_arguments(parser)
@@ -101,7 +109,7 @@ def check_config(
 def _refuse_run_id(workflow: ConfigWorkflow, config: Mapping[str, Any]) -> None:
     """Refuse to run what is no list of expressions: MONAI would make a section such as ``train``, and end well."""
     others = ("imports", workflow.init_id, workflow.final_id)
-    run_ids = [key for key, value in config.items() if _is_expressions(value) and key not in others]
+    run_ids = [key for key, value in config.items() if is_expressions(value) and key not in others]
     if workflow.run_id not in run_ids:
         hint = nearest(str(workflow.run_id), run_ids)
         choice = f"; choose one of: {', '.join(run_ids)}"
@@ -137,7 +145,7 @@ def apply_rules(config: dict[str, Any], rules: Mapping[str, Rule]) -> None:
     for key, rule in rules.items():
         if key not in config:
             continue
-        if _is_computed(config[key]):
+        if is_computed(config[key]):
             _refuse_shell_words(key, config[key], config, takes_paths(rule))
             continue
         try:
@@ -207,7 +215,7 @@ def refuse_unknown_keys(config: Mapping[str, Any], entry_ids: tuple[str, ...] = 
 
     def in_use(name: str, value: Any) -> bool:
         used = {ref for where, ref in references if not _holds(name, where)} | by_name  # an item does not use itself
-        return _is_expressions(value) or any(_holds(name, ref) or _holds(ref, name) for ref in used if ref)
+        return is_expressions(value) or any(_holds(name, ref) or _holds(ref, name) for ref in used if ref)
 
     def check(section: Mapping[str, Any], prefix: str) -> None:
         unknown = [k for k, v in section.items() if k not in _MONAI_ARGUMENTS and not in_use(f"{prefix}{k}", v)]
@@ -237,7 +245,7 @@ def refuse_unknown_arguments(parser: ConfigParser) -> None:
     locator = ComponentLocator(excludes=parser.locator.excludes)
     for name, component in _components(parser.get()):
         target = component["_target_"]
-        if not isinstance(target, str) or _is_computed(target):
+        if not isinstance(target, str) or is_computed(target):
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MONAI says the same when it makes the component
@@ -254,7 +262,7 @@ def refuse_unknown_arguments(parser: ConfigParser) -> None:
                 hint = nearest(argument, sorted(accepted)) or f"; {target.rpartition('.')[2]} takes no such argument"
                 raise ConfigError(f"unknown key '{_shown(name)}#{argument}'{hint}")
         for argument in boolean_arguments(found) & component.keys():
-            if isinstance(word := component[argument], str) and not _is_computed(word):
+            if isinstance(word := component[argument], str) and not is_computed(word):
                 try:
                     component[argument] = boolean(word)
                 except ConfigError as error:
@@ -281,16 +289,7 @@ def _is_made(value: Any) -> bool:
     """Whether an item can be an object once MONAI has read it, and is no number or word that somebody typed."""
     if isinstance(value, list):
         return not value or any(map(_is_made, value))
-    return value is None or isinstance(value, dict) or _is_computed(value)
-
-
-def _is_computed(value: Any) -> bool:
-    return isinstance(value, str) and (ConfigExpression.is_expression(value) or value.startswith(ReferenceResolver.ref))
-
-
-def _is_expressions(value: Any) -> bool:
-    """Whether a value is a list that MONAI can run."""
-    return isinstance(value, list) and bool(value) and all(ConfigExpression.is_expression(v) for v in value)
+    return value is None or isinstance(value, dict) or is_computed(value)
 
 
 def _holds(outer: str, inner: str) -> bool:

@@ -64,7 +64,13 @@ _OUT_OF_MEMORY_IN_TEXT = re.compile(
 
 
 def install() -> None:
-    """Make the interpreter end every uncaught exception with one sentence; a second call does nothing."""
+    """Make the interpreter end every uncaught exception with one sentence; a second call does nothing.
+
+    Also has a terminal that knows few characters (``LC_ALL=C``) show others as ``\\xb2`` instead of ending the run.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     if sys.excepthook is not _excepthook:
         sys.excepthook = _excepthook
 
@@ -124,9 +130,16 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
         traceback.print_exception(kind, error, trace)
     if sentence is None:
         # only the type: the text of a foreign exception may hold a path, and this line is what people copy
-        sentence = f"internal error ({innermost_type(error)}); please report it with the traceback above"
+        sentence = f"internal error ({innermost_type(error)}){_unchecked()}; please report it with the traceback above"
     print(f"{PREFIX}{sentence}", file=sys.stderr, flush=True)
     _silence_stderr()
+
+
+def _unchecked() -> str:
+    """A hint at what the command sets inside an object of the config, whose values no rule has seen."""
+    names = [word[2:].partition("=")[0] for word in sys.argv if word.startswith("--") and ("#" in word or "::" in word)]
+    keys = [name for name in names if re.fullmatch(r"[\w#:]+", name) and ("#" in name or "::" in name)]
+    return f"; look at {', '.join(keys)} first, whose values are taken as they are" if keys else ""
 
 
 def _end_workers() -> None:

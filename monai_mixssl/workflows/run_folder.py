@@ -16,6 +16,7 @@ from monai.bundle import ConfigParser
 
 from monai_mixssl.data.atomic import TEMPORARY, disk_errors, write_json
 from monai_mixssl.data.find import split_roots
+from monai_mixssl.data.manifest import refuse_other_format
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.errors import RunFolderError
 from monai_mixssl.handlers import latest_iteration
@@ -136,6 +137,14 @@ class RunFolder:
             return self._resume and begun
         if self.path.is_file():
             raise RunFolderError("output_dir names a file; choose a folder")
+        if self.path.is_symlink() and not self.path.exists():
+            raise RunFolderError("output_dir is a link to a folder that is not there; make that, or choose another")
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError:  # TensorBoard's writer, after all preparation
+            raise RunFolderError(
+                "output_dir has a name that is no UTF-8 text, which TensorBoard cannot write to; choose another"
+            ) from None
         with disk_errors("the output folder"):
             self.path.mkdir(parents=True, exist_ok=True)
             # a file half-written by a run that was killed in that moment is nobody's
@@ -210,12 +219,13 @@ class RunFolder:
             raise RunFolderError("run.json in output_dir cannot be read; choose a new folder") from None
         if not isinstance(state, dict) or not isinstance(state.get("status"), str):
             raise RunFolderError("run.json in output_dir is not one of this package; choose a new folder")
+        refuse_other_format(state, _FORMAT, "run.json in output_dir")
         return state
 
     def _refuse_other_config(self, private: PrivateFolder, config: Mapping[str, Any]) -> None:
         try:
-            before = json.loads((private.path / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            before = dict(json.loads((private.path / "config.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
             raise RunFolderError("private/config.json in output_dir cannot be read; choose a new folder") from None
         now = json.loads(json.dumps(config))
         other = [k for k in sorted({*before, *now} - {*_FREE_KEYS}) if before.get(k) != now.get(k)]

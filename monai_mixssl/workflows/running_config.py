@@ -6,16 +6,38 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 from weakref import WeakSet
 
 from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.config_item import ConfigExpression
+from monai.bundle.reference_resolver import ReferenceResolver
 
 from monai_mixssl.errors import ConfigError
 from monai_mixssl.workflows import last_line
 
-__all__ = ["inside_config", "mark_checked", "refuse_stray_words", "require_check", "running_parser", "running_workflow"]
+__all__ = [
+    "inside_config",
+    "is_computed",
+    "is_expressions",
+    "mark_checked",
+    "refuse_stray_words",
+    "require_check",
+    "running_parser",
+    "running_workflow",
+]
 
 _CHECKED: WeakSet[ConfigParser] = WeakSet()
+
+
+def is_computed(value: Any) -> bool:
+    """Whether a value is an expression (``$…``) or a reference (``@…``)."""
+    return isinstance(value, str) and (ConfigExpression.is_expression(value) or value.startswith(ReferenceResolver.ref))
+
+
+def is_expressions(value: Any) -> bool:
+    """Whether a value is a list that MONAI can run."""
+    return isinstance(value, list) and bool(value) and all(ConfigExpression.is_expression(v) for v in value)
 
 
 def mark_checked(parser: ConfigParser) -> None:
@@ -46,7 +68,8 @@ def refuse_stray_words(parser: ConfigParser) -> None:
     """Refuse words of the command line that belong to no key, such as half of a path with a space in it.
 
     MONAI takes them for the ids of other ``initialize`` and ``finalize`` lists, and skips what it does not find: every
-    check, and the seed. Of an empty word it makes the whole config, and trains twice.
+    check, and the seed. What is no list of expressions (``data``) it makes, and of an empty word the whole config, and
+    trains twice.
 
     Args:
         parser: the config.
@@ -61,7 +84,7 @@ def refuse_stray_words(parser: ConfigParser) -> None:
         ("init_id", workflow.init_id, "initialize"),
         ("final_id", workflow.final_id, "finalize"),
     ):
-        if word != usual and (not word or word not in parser):
+        if word != usual and (not word or word not in parser or not is_expressions(parser[word])):
             last_line.install()
             raise ConfigError(
                 f"a word that belongs to no key was taken for MONAI's {name}, and the config has no such list; put "

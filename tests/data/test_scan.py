@@ -314,7 +314,20 @@ def test_a_datalist_names_its_files_from_its_own_folder(tmp_path, listed, monkey
     assert reasons(result) == ["the file does not exist"]
 
 
-@pytest.mark.parametrize("text", ["{", '{"training": []}', '{"validation": [{"image": "x"}]}', '[{"label": 1}]', "3"])
+@pytest.mark.parametrize("path", ["x\0y.png", "x\ud800.png"])
+def test_a_datalist_entry_that_no_file_could_have_for_a_path_is_left_out(tmp_path, path):
+    write_png(tmp_path / "x.png", blob((8, 8), top=255))
+    (tmp_path / "list.json").write_text(json.dumps([{"image": "x.png"}, {"image": path}]))
+    result = look(tmp_path / "list.json")
+    assert len(result.images) == 1
+    assert reasons(result) == ["no path that a file could have"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", '{"training": []}', '{"validation": [{"image": "x"}]}', '[{"label": 1}]', "3", "[" * 100000],
+    ids=lambda text: text[:30],
+)
 def test_a_datalist_that_names_no_images_is_refused(tmp_path, text):
     (tmp_path / "list.json").write_text(text)
     with pytest.raises(DataError, match="datalist"):

@@ -117,6 +117,17 @@ def test_of_copies_with_other_pixels_within_a_series_the_first_is_kept(tmp_path)
     assert (copies, refused) == ({"003"}, [])
 
 
+def test_images_of_one_sop_instance_uid_that_say_nothing_of_their_place_are_all_kept(tmp_path):
+    """But once each: a copy of one of them is a copy."""
+    unknown = {"SOPInstanceUID": "1.2.3", "ImagePositionPatient": None, "InstanceNumber": None}
+    write(tmp_path, lambda place: unknown, range(1, PLACES))  # the first slice and the last hold the same
+    (tmp_path / "copy").write_bytes((tmp_path / "003").read_bytes())
+    found = look(tmp_path)
+    pixels = {read_image(image, "accept").array.tobytes() for image in found.images}
+    assert len({image.id for image in found.images}) == len(pixels) == PLACES - 1
+    assert [one.reason for one in found.excluded] == ["duplicate of another DICOM file"]
+
+
 def test_files_that_have_no_copy_are_not_decoded_to_look_for_one(tmp_path, monkeypatch):
     write(tmp_path, lambda place: {})
     (tmp_path / "z").write_bytes((tmp_path / "003").read_bytes())

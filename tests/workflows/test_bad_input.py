@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +66,14 @@ def refused(ended: Any, *parts: str) -> None:
 KEYS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a misspelt key": ({"max_epoch": 5}, ("unknown key 'max_epoch'", "'max_epochs'")),
     "a misspelt argument": ({"train#trainer#max_epoch": 5}, ("unknown key 'train#trainer#max_epoch'", "'max_epochs'")),
-    "a property of MONAI's that is no key": ({"dataset": "doe_jane"}, ("unknown key 'dataset'", "'dataset_dir'")),
-    "handlers that are none": ({"handlers": 3}, ("unknown key 'handlers'",)),
+    "a property of MONAI's that is no key": ({"dataset": "doe_jane"}, ("'dataset'", "did you mean 'dataset_dir'?")),
+    "handlers that are none": ({"handlers": 3}, ("'handlers' is a part of the config",)),
+    "a path for the data": ({"data": "doe_jane"}, ("'data' is a part", "did you mean 'dataset_dir'?")),
+    "a path for the folder": ({"folder": "doe_jane"}, ("'folder' is a part", "--folder#")),
+    "a word for the network": ({"network": "resnet18"}, ("'network' is a part", "--network#")),
+    "a word for what is computed": ({"source_images": "fractal"}, ("'source_images' is a part",)),
+    "a number of processes": ({"world_size": 2}, ("world_size is set by torchrun with configs/multi_gpu_train.json",)),
+    "a process of several": ({"rank": 1}, ("rank is set by torchrun", "leave it out")),
     "an unknown backbone": ({"backbone": "resnet10_s8_tin"}, ("backbone", "did you mean 'resnet10_s8_thin'?")),
     "a far backbone": ({"backbone": "vgg"}, ("backbone", "'vgg'", "resnet18")),
     "an unknown source": ({"source": "dead_leafs"}, ("source", "did you mean 'dead_leaves'?")),
@@ -139,6 +148,24 @@ def test_half_of_a_value_with_a_space_does_not_skip_the_checks(stray, spelling, 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("word", ["data", "train", "network"])
+def test_a_stray_word_that_is_the_name_of_something_in_the_config_makes_nothing(word, command, scans, tmp_path):
+    keys = {**SMALL, "dataset_dir": scans, "output_dir": tmp_path / "run", "pictures": "maybe"}
+    overrides = [part for key, value in keys.items() for part in (f"--{key}", str(value))]
+    ended = command("monai.bundle", "run", "pretrain", *CONFIG, *overrides, word, cwd=BUNDLE)
+    refused(ended, "a word that belongs to no key", "quotes")
+    assert "scanning" not in ended.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_error_in_what_no_rule_has_seen_names_what_the_command_sets_there(pretrain, scans, tmp_path):
+    ended = pretrain(**{"dataset_dir": scans, "output_dir": tmp_path / "run", "optimizer#betas": "doe_jane"})
+    assert ended.status == 1
+    assert "internal error" in ended.last_line
+    assert "look at optimizer#betas first" in ended.last_line
+    assert "doe_jane" not in ended.last_line
+
+
 def test_half_of_a_value_in_the_place_of_the_run_id_is_not_repeated(pretrain, scans, tmp_path):
     ended = pretrain(run_id="doe_jane/scan", dataset_dir=scans, output_dir=tmp_path / "run")
     refused(ended, "no list of the given name to run", "pretrain", "quotes")
@@ -164,6 +191,18 @@ def test_a_config_file_that_is_not_there_is_refused_beside_a_workflow_name(pretr
 def test_a_logging_file_that_is_not_there_is_told_from_a_config_file(pretrain, scans, tmp_path):
     spelling = (*NAMED, "--logging_file", "nope.conf")
     refused(pretrain(spelling, dataset_dir=scans, output_dir=tmp_path / "run"), "no such file as logging_file names")
+
+
+def test_an_output_folder_that_is_a_link_to_nothing_is_refused(pretrain, scans, tmp_path):
+    (tmp_path / "run").symlink_to(tmp_path / "gone")
+    refused(pretrain(dataset_dir=scans, output_dir=tmp_path / "run"), "output_dir is a link to a folder that is not")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such name")
+def test_an_output_folder_whose_name_is_no_text_is_refused_before_any_work(pretrain, scans, tmp_path):
+    ended = pretrain(dataset_dir=scans, output_dir=os.fsdecode(os.fsencode(tmp_path) + b"/r\xff"))
+    refused(ended, "output_dir has a name that is no UTF-8 text")
+    assert "scanning" not in ended.err
 
 
 def test_an_output_folder_that_is_a_file_is_refused(pretrain, scans, tmp_path):
@@ -252,6 +291,24 @@ def test_a_first_attempt_that_failed_does_not_block_the_second(resume, pretrain,
     ended = pretrain(dataset_dir=scans, output_dir=tmp_path / "run", resume=resume)
     assert ended.status == 0, ended.err
     assert (tmp_path / "run" / "encoder.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["run.json", "manifest.json"])
+def test_a_folder_that_another_version_has_written_in_another_form_is_not_gone_on_with(
+    name, pretrain, finished, tmp_path
+):
+    folder = shutil.copytree(finished["output_dir"], tmp_path / "run")
+    content = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({**content, "format": 99}))
+    ended = pretrain(**{**finished, "output_dir": folder}, resume=True)
+    refused(ended, name, "is of format 99, and this version of monai-mixssl reads 1", "versions.json")
+
+
+def test_a_private_config_that_holds_something_else_is_refused(pretrain, finished, tmp_path):
+    folder = shutil.copytree(finished["output_dir"], tmp_path / "run")
+    (folder / "private" / "config.json").write_text("[1]")
+    ended = pretrain(**{**finished, "output_dir": folder}, resume=True)
+    refused(ended, "private/config.json in output_dir cannot be read", "choose a new folder")
 
 
 def test_the_folder_of_another_run_is_refused_and_left_as_it_is(pretrain, finished):

@@ -12,9 +12,13 @@ import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
+from monai_mixssl import workflows
 from monai_mixssl.errors import ConfigError
 from monai_mixssl.workflows import config_check, values
 from monai_mixssl.workflows.config_check import check_config, refuse_unknown_arguments, refuse_unknown_keys
+from monai_mixssl.workflows.config_parts import PARTS
+from monai_mixssl.workflows.named import bundle_root
+from monai_mixssl.workflows.running_config import is_computed
 
 TOY: dict[str, Any] = {
     "imports": ["$import monai_mixssl.workflows as mixssl", "$from monai_mixssl.workflows import values"],
@@ -211,6 +215,18 @@ def test_what_is_used_by_nothing_is_refused(config: dict[str, Any], message: str
     with pytest.raises(ConfigError) as error:
         refuse_unknown_keys(config)
     assert str(error.value) == message
+
+
+def test_every_part_of_the_packaged_configs_is_known_as_one() -> None:
+    found = set()
+    for bundle in ("mixssl_pretraining", "mixssl_classification", "mixssl_segmentation"):
+        for file in (bundle_root(bundle) / "configs").glob("*.json"):
+            if file.stem != "metadata":
+                found |= {
+                    k for k, v in json.loads(file.read_text()).items() if is_computed(v) or isinstance(v, dict | list)
+                }
+    rules = {key for name in workflows.__all__ if name.endswith("_RULES") for key in getattr(workflows, name)}
+    assert found - rules - {"imports", "initialize", "finalize", "rank", "world_size"} == PARTS - {"run"}
 
 
 def test_a_single_expression_can_be_run_where_the_workflow_names_it() -> None:

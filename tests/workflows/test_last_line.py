@@ -4,6 +4,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,13 @@ def test_a_refusal_that_no_path_of_the_command_can_have_caused_is_not_explained_
     error = KeyError("key")
     error.__context__ = handled  # what was being handled when something else failed
     assert sentence_for(error) is None
+
+
+def test_a_terminal_that_knows_few_characters_ends_no_run() -> None:
+    program = "from monai_mixssl.workflows import last_line; last_line.install(); print('R²')"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, b"R\\xb2\n")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")

@@ -11,7 +11,7 @@ from typing import Any
 
 from monai_mixssl.data.atomic import write_atomically, write_json
 from monai_mixssl.data.labels.labelled_data import LabelledData
-from monai_mixssl.data.manifest import write_excluded
+from monai_mixssl.data.manifest import refuse_other_format, write_excluded
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.data.records import Excluded, ScanImage
 from monai_mixssl.data.settings import PrepareSettings
@@ -65,11 +65,12 @@ def load_labelled(output_dir: str | os.PathLike[str]) -> LabelledData:
     """Rebuilds labelled data from a run's output folder; the data themselves are not looked at.
 
     Raises:
-        RunFolderError: there is no complete manifest of labelled data.
+        RunFolderError: there is no complete manifest of labelled data, or one of another format.
     """
     output = Path(output_dir).expanduser().absolute()
     try:
         manifest = json.loads((output / "manifest.json").read_text())
+        refuse_other_format(manifest, FORMAT, "manifest.json")
         excluded = [Excluded(**json.loads(line)) for line in (output / "excluded.jsonl").read_text().splitlines()]
         folder = output / "private" / "prepared"
         borrowed, pairs = output / "private" / PREPARED_IN, output / "private" / PAIRS
