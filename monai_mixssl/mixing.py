@@ -205,12 +205,15 @@ def _compute_dtype(*images: Tensor) -> torch.dtype:
 
 def _as_weight(transparency: float | Tensor | np.ndarray, image: Tensor, batch: bool) -> Tensor:
     """The transparency as a checked tensor that broadcasts to the image."""
-    try:
-        weight = _plain(torch.as_tensor(transparency, dtype=image.dtype, device=image.device))
-    except (TypeError, ValueError, RuntimeError):
-        raise ConfigError(
-            f"The transparency is of type {type(transparency).__name__}: give a number in [0, 1], or a tensor of such."
-        ) from None
+    if not isinstance(transparency, Tensor):
+        try:
+            transparency = torch.as_tensor(transparency, dtype=image.dtype)
+        except (TypeError, ValueError, RuntimeError):
+            kind = type(transparency).__name__
+            raise ConfigError(
+                f"The transparency is of type {kind}: give a number in [0, 1], or a tensor of such."
+            ) from None
+    weight = _plain(transparency.to(image.device, image.dtype))
     if not bool(((weight >= 0) & (weight <= 1)).all()):  # this form refuses NaN too
         raise ConfigError("The transparency must lie within [0, 1]: it is the weight of the target in the blend.")
     if weight.ndim == 0:

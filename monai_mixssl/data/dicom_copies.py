@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -55,13 +55,13 @@ def without_copies(files: Sequence[Entry]) -> tuple[list[Entry], list[tuple[str,
     for instance, by_what in known.items():
         numbers = [number for alike in by_what.values() for number in alike if number in kept]
         if len(numbers) > 1:
-            seen: set[Hashable] = set()
+            whats = {number: (*_series(kept[number][2]), *_what(kept[number][2])) for number in numbers}
+            several = {what for what, count in Counter(whats.values()).items() if count > 1}
             for place, number in enumerate(numbers):
                 key, path, header = kept[number]
-                # an instance of its own, or all images of the series would have one id
-                what = (*_series(header), *_what(header))
-                own = f"{instance} {(*what, pixels[number] or place) if what in seen else what}"
-                seen.add(what)
+                # an instance of its own, or all images of the series would have one id; by pixels, not by file names
+                what = whats[number]
+                own = f"{instance} {(*what, pixels[number] or place) if what in several else what}"
                 kept[number] = key, path, replace(header, sop_instance=own, notes=(*header.notes, SHARED_UID))
     return list(kept.values()), [files[number][:2] for number in sorted(dropped)]
 

@@ -118,10 +118,12 @@ def refuse_other_format(content: Any, known: int, name: str) -> None:
     Raises:
         RunFolderError: the format is another one.
     """
-    if isinstance(content, dict) and content.get("format", known) != known:
+    found = content.get("format", known) if isinstance(content, dict) else known
+    if type(found) is not int or found != known:
+        shown = found if type(found) is int else "another kind"
         raise RunFolderError(
-            f"{name} is of format {str(content['format'])[:20]}, and this version of monai-mixssl reads {known}; go on "
-            "with the version that versions.json names, or choose a new folder."
+            f"{name} is of format {shown}, and this version of monai-mixssl reads {known}; go on with the version that "
+            "versions.json names, or choose a new folder."
         )
 
 

@@ -11,6 +11,7 @@ from monai_mixssl.handlers import RandomState, scalars
 from monai_mixssl.networks import build_classifier, build_segmenter, parameter_groups
 from monai_mixssl.workflows.announcement import announce
 from monai_mixssl.workflows.before_work import check_before_work
+from monai_mixssl.workflows.bundle_folder import bundle_root
 from monai_mixssl.workflows.classification import (
     CLASSIFICATION_RULES,
     cached_items,
@@ -59,7 +60,6 @@ from monai_mixssl.workflows.named import (
     SegmentationEvaluateWorkflow,
     SegmentationInferWorkflow,
     SegmentationWorkflow,
-    bundle_root,
 )
 from monai_mixssl.workflows.pretrain_rules import PRETRAIN_RULES, check_pretrain_keys
 from monai_mixssl.workflows.probe_run import probe

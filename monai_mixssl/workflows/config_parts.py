@@ -1,52 +1,104 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refuses a word or a number where a bundle config has an object, such as ``--data /my/scans``."""
+"""Refuses a word or a number where a bundle config makes an object, such as ``--data /my/scans``.
+
+MONAI puts whatever is typed in the place of what the config file holds, and the run fails far from here, if at all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.reference_resolver import ReferenceResolver
+from monai.bundle.utils import ID_SEP_KEY
+
 from monai_mixssl.errors import ConfigError
+from monai_mixssl.workflows.bundle_folder import BUNDLES, bundle_root
 from monai_mixssl.workflows.running_config import is_computed
-from monai_mixssl.workflows.values import Rule, nearest
+from monai_mixssl.workflows.typed_paths import typed_word
+from monai_mixssl.workflows.values import Rule
 
-__all__ = ["PARTS", "refuse_words_for_parts"]
+__all__ = ["refuse_words_for_parts"]
 
-PARTS = frozenset({
-    "augmentation", "best", "cached", "checkpoint", "crop", "crop_size", "data", "dataloader", "dataset",
-    "evaluate", "evaluator", "finetune", "fixed", "folder", "grid", "handlers", "independent_source", "infer",
-    "inferer", "load", "loading", "loss", "lr_scheduler", "memory_format", "metadata", "network", "network_def",
-    "normalize", "optimizer", "patch", "patches", "preprocessing", "pretrain", "probe", "run", "same_domain_source",
-    "save_state", "scores", "settings", "size", "source_images", "splits", "start", "table", "tensorboard", "train",
-    "validate", "windows",
-})  # fmt: skip  # one a line would fill the page
-"""What this package's configs make or compute at their top level."""
-
+_SHOWN = 4  # keys that a sentence names
 # what a config for one process says
 _ONE_PROCESS = {"rank": 0, "world_size": 1}
 
 
-def refuse_words_for_parts(config: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
-    """Refuse plain values in the place of what a config makes: MONAI takes them, and the run would fail far from here.
+def refuse_words_for_parts(
+    workflow: ConfigWorkflow | None, config: Mapping[str, Any], rules: Mapping[str, Rule]
+) -> None:
+    """Refuse plain values in the place of what the config file makes or computes.
+
+    The file is the one that the workflow names, or the command line; where neither does, nothing is refused. What is
+    computed may well be a number in somebody's own config, so there only this package's own are looked at.
 
     Args:
-        config: the top level of a config.
-        rules: the keys that hold values.
+        workflow: the workflow that the config belongs to.
+        config: the top level of a config, with all overrides.
+        rules: the keys that hold values, whatever the file holds.
 
     Raises:
-        ConfigError: naming the key, and the one that was likely meant; also for several processes that nothing starts.
+        ConfigError: naming the key, and what to set instead; also for several processes that nothing has started.
     """
+    written = _written(workflow)
     for key, value in config.items():
-        if key in rules or isinstance(value, dict | list) or is_computed(value):
+        if key in rules or key not in written:
             continue
-        if key in PARTS and value is not None:
-            raise ConfigError(f"'{key}' is a part of the config and takes no plain value{_hint(key, list(rules))}")
-        if value != _ONE_PROCESS.get(key, value):
+        before = written[key]
+        if _is_plain(value) and (isinstance(before, dict) or _is_ours(key, before)):
+            raise ConfigError(f"'{key}' is made by the config and takes no plain value; {_instead(key, before, rules)}")
+        if key in _ONE_PROCESS and type(value) is int and value != before == _ONE_PROCESS[key]:
             raise ConfigError(f"{key} is set by torchrun with configs/multi_gpu_train.json; leave it out")
 
 
-def _hint(key: str, rules: Sequence[str]) -> str:
-    folders = [name for name in rules if name.startswith(key) and name.endswith("_dir")]
-    if folders:
-        return f"; did you mean '{folders[0]}'?"
-    return nearest(key, rules) or f"; set what is in it, as --{key}#… does"
+def _written(workflow: ConfigWorkflow | None) -> dict[str, Any]:
+    """What the config files hold, before any override; empty where they are not known."""
+    files = getattr(workflow, "config_files", None)
+    if files is None and workflow is not None and (word := typed_word("config_file")):
+        fire = sys.modules.get("fire.parser")
+        files = fire.DefaultParseValue(word) if fire is not None else None
+    try:
+        return dict(ConfigParser.load_config_files(files)) if files else {}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+@cache
+def _ours() -> frozenset[tuple[str, str]]:
+    """What this package's own configs compute or list, by key."""
+    files = [file for name in BUNDLES for file in (bundle_root(name) / "configs").glob("*.json")]
+    configs = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.stem != "metadata"]
+    return frozenset((key, json.dumps(value)) for config in configs for key, value in config.items())
+
+
+def _is_ours(key: str, value: Any) -> bool:
+    return (is_computed(value) or isinstance(value, list)) and (key, json.dumps(value)) in _ours()
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a word or a number, or a list of such; a list of numbers may be meant as one."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(item, str) and not is_computed(item) for item in value)
+    return isinstance(value, str | int | float) and not is_computed(value)
+
+
+def _instead(key: str, value: Any, rules: Mapping[str, Rule]) -> str:
+    if isinstance(value, list):  # to be run
+        return "leave it out"
+    references = [ref for text in _texts(value) for ref in ReferenceResolver.match_refs_pattern(text)]
+    found = {ref.partition(ID_SEP_KEY)[0] for ref in references}
+    keys = sorted(found & rules.keys(), key=lambda name: (not name.startswith(key[:4]), list(rules).index(name)))
+    return f"set {', '.join(keys[:_SHOWN])} instead" if keys else "leave it out"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)

@@ -66,11 +66,15 @@ _OUT_OF_MEMORY_IN_TEXT = re.compile(
 def install() -> None:
     """Make the interpreter end every uncaught exception with one sentence; a second call does nothing.
 
-    Also has a terminal that knows few characters (``LC_ALL=C``) show others as ``\\xb2`` instead of ending the run.
+    Also has a terminal or file that knows few characters (``PYTHONIOENCODING=ascii``, or ``LC_ALL=C`` without Python's
+    UTF-8 mode) show others as ``\\xb2`` instead of ending the run.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
+    for stream in streams:
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # closed, or somebody else's kind of stream
+            few = stream.encoding.lower().replace("-", "") != "utf8"
+            if stream.errors == "strict" or (few and stream.errors == "surrogateescape"):
+                stream.reconfigure(errors="backslashreplace")
     if sys.excepthook is not _excepthook:
         sys.excepthook = _excepthook
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigWorkflow
@@ -17,6 +16,7 @@ from monai.bundle.reference_resolver import ReferenceResolver
 
 from monai_mixssl.errors import ConfigError
 from monai_mixssl.workflows import last_line
+from monai_mixssl.workflows.bundle_folder import bundle_root
 from monai_mixssl.workflows.values import nearest
 
 __all__ = [
@@ -28,21 +28,7 @@ __all__ = [
     "SegmentationEvaluateWorkflow",
     "SegmentationInferWorkflow",
     "SegmentationWorkflow",
-    "bundle_root",
 ]
-
-
-def bundle_root(name: str) -> Path:
-    """The folder of a bundle that comes with this package: inside it when installed, beside it in a checkout.
-
-    Raises:
-        ConfigError: if there is no such bundle.
-    """
-    package = Path(__file__).resolve().parents[1]
-    for bundles in (package / "bundles", package.parent / "bundles"):
-        if (bundles / name / "configs").is_dir():
-            return bundles / name
-    raise ConfigError(f"the bundle '{name}' is not part of this installation; install monai-mixssl anew")
 
 
 class _PackagedWorkflow(ConfigWorkflow):
@@ -82,6 +68,7 @@ class _PackagedWorkflow(ConfigWorkflow):
                 workflow_type=workflow_type or self.default_type,
                 **kwargs,
             )
+            self.config_files = config_file  # for refuse_words_for_parts
         except FileNotFoundError:
             files = [config_file] if isinstance(config_file, str) else config_file
             key = "logging_file" if all(os.path.isfile(file) for file in files) else "config_file"

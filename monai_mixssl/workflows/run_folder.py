@@ -29,6 +29,7 @@ __all__ = ["RunFolder"]
 
 _FORMAT = 1
 _FIRST = "pretraining"
+_TRAININGS = (_FIRST, "finetuning")
 # a run that was killed before it wrote run.json has left nothing but these
 _LAYOUT = {"checkpoints", "config.json", "excluded.jsonl", "manifest.json", "masks", "pictures", "private"} | {
     "predictions.csv",
@@ -139,12 +140,8 @@ class RunFolder:
             raise RunFolderError("output_dir names a file; choose a folder")
         if self.path.is_symlink() and not self.path.exists():
             raise RunFolderError("output_dir is a link to a folder that is not there; make that, or choose another")
-        try:
-            str(self.path).encode()
-        except UnicodeEncodeError:  # TensorBoard's writer, after all preparation
-            raise RunFolderError(
-                "output_dir has a name that is no UTF-8 text, which TensorBoard cannot write to; choose another"
-            ) from None
+        if self.kind in _TRAININGS and not _is_text(self.path):  # the writer would say so after all preparation
+            raise RunFolderError("output_dir has a name that is no UTF-8 text, as TensorBoard needs it; choose another")
         with disk_errors("the output folder"):
             self.path.mkdir(parents=True, exist_ok=True)
             # a file half-written by a run that was killed in that moment is nobody's
@@ -224,8 +221,9 @@ class RunFolder:
 
     def _refuse_other_config(self, private: PrivateFolder, config: Mapping[str, Any]) -> None:
         try:
-            before = dict(json.loads((private.path / "config.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError):
+            before = json.loads((private.path / "config.json").read_text(encoding="utf-8"))
+            before.keys()
+        except (OSError, ValueError, AttributeError, RecursionError):
             raise RunFolderError("private/config.json in output_dir cannot be read; choose a new folder") from None
         now = json.loads(json.dumps(config))
         other = [k for k in sorted({*before, *now} - {*_FREE_KEYS}) if before.get(k) != now.get(k)]
@@ -234,6 +232,13 @@ class RunFolder:
                 f"the run in output_dir was started with another {', '.join(other)}; resume it with the same keys, or "
                 f"choose a new output_dir{' (and init_weights, to start from its weights)' * (self.kind == _FIRST)}"
             )
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        return bool(str(path.absolute()).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _without_private_parts(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,11 @@ def is_expressions(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(ConfigExpression.is_expression(v) for v in value)
 
 
+def _can_be_run(value: Any) -> bool:
+    """Whether MONAI would evaluate a value as expressions: one of them, or a list, which may be empty."""
+    return is_computed(value) or (isinstance(value, list) and all(map(is_computed, value)))
+
+
 def mark_checked(parser: ConfigParser) -> None:
     """Remember that a config was checked."""
     _CHECKED.add(parser)
@@ -68,7 +73,7 @@ def refuse_stray_words(parser: ConfigParser) -> None:
     """Refuse words of the command line that belong to no key, such as half of a path with a space in it.
 
     MONAI takes them for the ids of other ``initialize`` and ``finalize`` lists, and skips what it does not find: every
-    check, and the seed. What is no list of expressions (``data``) it makes, and of an empty word the whole config, and
+    check, and the seed. What is no expression (``data``) it makes, and of an empty word the whole config, and
     trains twice.
 
     Args:
@@ -84,7 +89,7 @@ def refuse_stray_words(parser: ConfigParser) -> None:
         ("init_id", workflow.init_id, "initialize"),
         ("final_id", workflow.final_id, "finalize"),
     ):
-        if word != usual and (not word or word not in parser or not is_expressions(parser[word])):
+        if word != usual and (not word or word not in parser or not _can_be_run(parser[word])):
             last_line.install()
             raise ConfigError(
                 f"a word that belongs to no key was taken for MONAI's {name}, and the config has no such list; put "

@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
-from monai_mixssl import workflows
 from monai_mixssl.errors import ConfigError
-from monai_mixssl.workflows import config_check, values
+from monai_mixssl.workflows import PretrainWorkflow, bundle_root, config_check, values
 from monai_mixssl.workflows.config_check import check_config, refuse_unknown_arguments, refuse_unknown_keys
-from monai_mixssl.workflows.config_parts import PARTS
-from monai_mixssl.workflows.named import bundle_root
-from monai_mixssl.workflows.running_config import is_computed
+from monai_mixssl.workflows.last_line import sentence_for
 
 TOY: dict[str, Any] = {
     "imports": ["$import monai_mixssl.workflows as mixssl", "$from monai_mixssl.workflows import values"],
@@ -217,16 +215,55 @@ def test_what_is_used_by_nothing_is_refused(config: dict[str, Any], message: str
     assert str(error.value) == message
 
 
-def test_every_part_of_the_packaged_configs_is_known_as_one() -> None:
-    found = set()
-    for bundle in ("mixssl_pretraining", "mixssl_classification", "mixssl_segmentation"):
-        for file in (bundle_root(bundle) / "configs").glob("*.json"):
-            if file.stem != "metadata":
-                found |= {
-                    k for k, v in json.loads(file.read_text()).items() if is_computed(v) or isinstance(v, dict | list)
-                }
-    rules = {key for name in workflows.__all__ if name.endswith("_RULES") for key in getattr(workflows, name)}
-    assert found - rules - {"imports", "initialize", "finalize", "rank", "world_size"} == PARTS - {"run"}
+TRAIN = str(bundle_root("mixssl_pretraining") / "configs" / "train.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "instead"),
+    [
+        ("data", "scans", "set dataset_dir, "),
+        ("data", ["scans", "more"], "set dataset_dir, "),
+        ("folder", "run", "set output_dir, resume"),
+        ("patch", 48, "set patch_size, spatial_dims instead"),
+        ("source_images", "fractal", "set source instead"),
+        ("pretrain", 5, "leave it out"),
+        ("load", False, ""),
+        ("optimizer", "sgd", "learning_rate"),
+    ],
+)
+def test_a_plain_value_in_the_place_of_what_the_config_makes_is_refused(key: str, value: Any, instead: str) -> None:
+    with pytest.raises(RuntimeError) as error:
+        PretrainWorkflow(logging_file=False, **{key: value}).initialize()
+    sentence = sentence_for(error.value)
+    assert sentence is not None
+    assert sentence.startswith(f"'{key}' is made by the config and takes no plain value; ")
+    assert instead in sentence
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"loss": torch.nn.L1Loss()},
+        {"patch": (48, 48)},
+        {"patch": "$(48, 48)"},
+        {"lr_scheduler": None},
+        {"data": {"_target_": "builtins.dict"}},
+        {"rank": 0, "world_size": 1},
+        {"rank": "$0"},
+    ],
+    ids=str,
+)
+def test_what_can_stand_for_a_part_passes(override: dict[str, Any]) -> None:
+    PretrainWorkflow(logging_file=False, **override).initialize()
+
+
+def test_a_config_beside_ours_may_have_values_of_any_name(tmp_path: Path) -> None:
+    own = {"size": 48, "patch_size": "@size", "nothing": float("nan"), "expected": "@nothing", "go": ["$@expected"]}
+    (tmp_path / "own.json").write_text(json.dumps(own))
+    own_file = str(tmp_path / "own.json")
+    workflow = PretrainWorkflow(config_file=[TRAIN, own_file], logging_file=False, size=64)
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("patch") == (64, 64)
 
 
 def test_a_single_expression_can_be_run_where_the_workflow_names_it() -> None:

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from monai_mixssl.errors import ConfigError, DataError, TrainingError  # noqa: F401 (named in the statements below)
-from monai_mixssl.workflows.last_line import innermost_type, sentence_for
+from monai_mixssl.workflows.last_line import innermost_type, install, sentence_for
 
 DISK_FULL = (
     "the disk is full; free some space where the output folder is, then give the same command with --resume True to "
@@ -103,11 +103,23 @@ def test_a_refusal_that_no_path_of_the_command_can_have_caused_is_not_explained_
     assert sentence_for(error) is None
 
 
-def test_a_terminal_that_knows_few_characters_ends_no_run() -> None:
-    program = "from monai_mixssl.workflows import last_line; last_line.install(); print('R²')"
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
-    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)
-    assert (ended.returncode, ended.stdout) == (0, b"R\\xb2\n")
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])  # the second is what LC_ALL=C gives
+def test_a_terminal_that_knows_few_characters_ends_no_run(errors: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", errors=errors))
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    install()
+    print("R²", flush=True)
+    assert written.getvalue() == b"R\\xb2\n"
+
+
+def test_streams_that_are_closed_or_of_another_kind_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", closed)
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    install()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")

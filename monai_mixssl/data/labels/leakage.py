@@ -12,6 +12,7 @@ from typing import Any
 from monai_mixssl.data.content import content_id
 from monai_mixssl.data.identity import short_id
 from monai_mixssl.data.labels.table import SPLITS
+from monai_mixssl.data.manifest import FORMAT, refuse_other_format
 from monai_mixssl.errors import DataError, RunFolderError
 
 __all__ = ["check_leakage", "pretraining_hash"]
@@ -44,7 +45,7 @@ def check_leakage(
 
     Raises:
         DataError: a patient or an image of the pretraining is in the test split.
-        RunFolderError: `pretrain_run` is no output folder with `private/`.
+        RunFolderError: `pretrain_run` is no output folder with `private/`, or of another format.
     """
     if pretrain_run is None:
         return {"checked": False, "message": NOT_CHECKED}
@@ -102,6 +103,7 @@ def _pretraining(pretrain_run: str | os.PathLike[str]) -> tuple[dict[str, Any], 
     folder = Path(pretrain_run).expanduser()
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
+        refuse_other_format(manifest, FORMAT, "manifest.json of pretrain_run")
         _ = manifest["data_hash"], [(image["id"], image["group"]) for image in manifest["images"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(

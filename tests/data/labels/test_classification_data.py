@@ -160,6 +160,15 @@ def test_a_run_is_read_back_and_resumed_as_it_was(tmp_path):
         labelled(tmp_path / "set", tmp_path / "run", label_fraction=0.5, preparation={"patch_size": 8}, resume=True)
 
 
+def test_a_manifest_of_another_format_is_refused(tmp_path):
+    labelled(picture_set(tmp_path / "set"), tmp_path / "run")
+    file = tmp_path / "run" / "manifest.json"
+    for found, shown in ((2, "2"), ("1", "another kind"), (None, "another kind")):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "format": found}))
+        with pytest.raises(RunFolderError, match=f"^manifest.json is of format {shown}, and this version .* reads 1; "):
+            load_labelled(tmp_path / "run")
+
+
 def test_a_manifest_that_was_changed_is_refused(tmp_path):
     labelled(picture_set(tmp_path / "set"), tmp_path / "run")
     file = tmp_path / "run" / "manifest.json"

@@ -158,6 +158,11 @@ def test_a_folder_that_is_no_pretraining_run_is_an_error(tmp_path, pretraining):
     with pytest.raises(RunFolderError, match=r"pretrain_run holds no manifest\.json"):
         labelled(data_dir, tmp_path / "run", pretrain_run=tmp_path / "set")
     assert not (tmp_path / "run").exists()
+    manifest = (pretraining / "manifest.json").read_text()
+    (pretraining / "manifest.json").write_text(json.dumps({**json.loads(manifest), "format": 99}))
+    with pytest.raises(RunFolderError, match=r"^manifest\.json of pretrain_run is of format 99, "):
+        labelled(data_dir, tmp_path / "run", pretrain_run=pretraining)
+    (pretraining / "manifest.json").write_text(manifest)
     shutil.rmtree(pretraining / "private")
     with pytest.raises(RunFolderError, match="pretrain_run holds no private/salt"):
         labelled(data_dir, tmp_path / "run", pretrain_run=pretraining)
