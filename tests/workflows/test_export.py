@@ -40,12 +40,12 @@ NETWORKS = [
     ("classifier", SMALL, 3, {"pooling": "last2x2"}),
     ("classifier", STOCK, 3, {}),
     ("classifier", EFFICIENT, 2, {"pooling": "all"}),
-    ("classifier", SWIN, 3, {"feature_size": 12}),
+    ("classifier", SWIN, 2, {"feature_size": 12}),
     ("segmenter", SMALL, 2, {"decoder": "light"}),
     ("segmenter", SMALL, 3, {}),
     ("segmenter", STOCK, 2, {}),
     ("segmenter", EFFICIENT, 3, {"decoder": "light"}),
-    ("segmenter", SWIN, 2, {"feature_size": 12}),
+    ("segmenter", SWIN, 3, {"feature_size": 12}),
     ("embedding", SMALL, 2, {}),
     ("embedding", "resnet10", 3, {}),  # shortcuts of type B, those of resnet18 are of type A
 ]
