@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,13 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+
+_LONG = [Path(__file__).parent / "tests" / name for name in ("workflows", "compare", "benchmarks")]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.parent not in _LONG)
 
 
 @pytest.fixture(autouse=True)
