@@ -4,11 +4,19 @@
 from __future__ import annotations
 
 import copy
-import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from monai.losses import SSIMLoss
+from additions import (
+    BlendedMaps,
+    FeatureTarget,
+    decoder_behind_projector,
+    follow,
+    head_behind_projector,
+    soft_agreement,
+)
+from monai.losses import JukeboxLoss, SSIMLoss
 from recipes import Recipe
 from source_pool import SourcePool
 from torch import Tensor, nn
@@ -19,6 +27,7 @@ from views import crop_and_flip, jitter
 from monai_mixssl.losses import DualObjectiveLoss, TransparencyLoss
 from monai_mixssl.mixing import blend
 from monai_mixssl.networks import LightDecoder, MixSSLNet, TransparencyHead, pool_features
+from monai_mixssl.networks.projector import Projector
 from monai_mixssl.transforms.transparency import TransparencySampler
 
 __all__ = ["MixingMethod"]
@@ -48,22 +57,36 @@ class MixingMethod(nn.Module):
             projection_size=PROJECTION if recipe.agreement_weight else None,
         )
         dims, channels = len(pool.images.shape) - 2, self.network.record["feature_channels"]
-        self.larger_maps: list[Tensor] = []
+        self.kept_maps: list[Tensor] = []
         self.heads_of_larger_maps = nn.ModuleList(
             TransparencyHead(dims, channels[-1 - scale], "map") for scale in range(1, recipe.map_scales)
         )
-        if self.heads_of_larger_maps:
-            self.network.encoder.register_forward_hook(self._keep_larger_maps)
         self.similarity = SSIMLoss(dims) if recipe.similarity_weight else None
         if recipe.reconstruct_source:
             self.network.decoder = LightDecoder(dims, channels, 2, norm=LightDecoder.norm_beside(self.network.record))
-        taught = recipe.agreement == "teacher"
+        self.spectral = JukeboxLoss(dims, fft_norm="ortho") if recipe.spectral_weight else None
+        if recipe.own_projectors:
+            self.network.decoder = decoder_behind_projector(self.network.decoder, channels[-1], dims)
+            self.network.transparency_head = head_behind_projector(self.network.transparency_head, channels[-1], dims)
+        if recipe.projector_width:
+            self.network.projector = Projector(channels[-1], PROJECTION, recipe.projector_width)
+        self.blended_maps = BlendedMaps() if recipe.blend_maps else None
+        if self.blended_maps:
+            self.network.encoder.layer1.register_forward_hook(self.blended_maps)
+        self.feature_target: FeatureTarget | None = None
+        if recipe.feature_target_weight:
+            self.feature_target = FeatureTarget(self.network.encoder, channels[-1], dims)
+        if self.heads_of_larger_maps or self.feature_target is not None:
+            self.network.encoder.register_forward_hook(self._keep_maps)
+        taught, self.soft = recipe.agreement == "teacher", recipe.agreement == "soft"
+        if self.soft:
+            self.views = 2 + 1 / recipe.share_sources
         self.objectives = bool(recipe.reconstruction_weight or recipe.transparency_weight)
         self.loss = DualObjectiveLoss(
             recipe.reconstruction_weight,
             recipe.transparency_weight if self.objectives else 1.0,
-            agreement_weight=0.0 if taught else recipe.agreement_weight,
-            agreement="infonce" if taught else recipe.agreement,
+            agreement_weight=0.0 if taught or self.soft else recipe.agreement_weight,
+            agreement="infonce" if taught or self.soft else recipe.agreement,
             temperature=recipe.temperature,
         )
         self.teacher: nn.ModuleList | None = None
@@ -89,29 +112,35 @@ class MixingMethod(nn.Module):
         size = x.shape[2:]
         drawn = [self.sampler.draw(self.random, size) for _ in range(blended)]
         t = torch.stack(drawn + [self.sampler.opaque(size)] * (len(x) - blended))
-        s = torch.stack([self.pool.draw(len(x), generator) for _ in range(recipe.sources)]).mean(dim=0)
+        count = len(x) // recipe.share_sources
+        s = torch.stack([self.pool.draw(count, generator) for _ in range(recipe.sources)]).mean(dim=0)
+        once, s = s, s.repeat_interleave(recipe.share_sources, dim=0)
         if recipe.spectra:
             m = blend_spectra(x, s, t)
+        elif recipe.blend_maps:
+            m = torch.cat([x, s])
         else:
             m = blend(x, s, t, match=recipe.match, renormalize=recipe.renormalize, batch=True)
+        if self.soft:
+            keys = crop_and_flip(once[: len(targets) // recipe.share_sources], generator)
+            m = torch.cat([m, jitter(keys, generator, recipe.jitter)])
         return m, {"image": torch.cat([x, s], dim=1) if recipe.reconstruct_source else x, "transparency": t}
 
     def forward(self, batch: tuple[Tensor, dict[str, Tensor]]) -> dict[str, Tensor]:
         blends, wanted = batch
+        if self.blended_maps:
+            self.blended_maps.transparency = wanted["transparency"]
         prediction = self.network(blends)
+        if self.blended_maps:
+            self.blended_maps.transparency = None
         if self.recipe.reconstruct_differences:
             prediction["reconstruction"] = with_differences(prediction["reconstruction"].float())
             wanted = {**wanted, "image": with_differences(wanted["image"])}
+        if self.soft:
+            return self._soft(prediction, wanted)
         parts = self.loss(prediction, wanted)
-        if self.heads_of_larger_maps:
-            each = [
-                TransparencyLoss()(head(one), wanted["transparency"])
-                for head, one in zip(self.heads_of_larger_maps, self.larger_maps, strict=True)
-            ]
-            parts["loss"] = parts["loss"] + self.recipe.transparency_weight * torch.stack(each).mean()
-        if self.similarity is not None:
-            apart = self.similarity(prediction["reconstruction"].float(), wanted["image"].float())
-            parts["loss"] = parts["loss"] + self.recipe.similarity_weight * apart
+        for weight, addition in self._additions(prediction, wanted):
+            parts["loss"] = parts["loss"] + weight * addition
         if self.teacher is None:
             return parts
         encoder, projector = self.teacher
@@ -121,17 +150,44 @@ class MixingMethod(nn.Module):
         agreement = 1 - cosine_similarity(self.predictor(prediction["projection"]).float(), other_view).mean()
         return {"loss": self.recipe.agreement_weight * agreement + (parts["loss"] if self.objectives else 0.0)}
 
-    def _keep_larger_maps(self, encoder: nn.Module, images: tuple[Tensor], maps: list[Tensor]) -> None:
-        self.larger_maps = [maps[-1 - scale] for scale in range(1, self.recipe.map_scales)]
+    def _additions(self, prediction: dict[str, Tensor], wanted: dict[str, Tensor]) -> Iterator[tuple[float, Tensor]]:
+        """Weight and value of what a recipe adds to the loss."""
+        recipe = self.recipe
+        reconstruction, image = prediction["reconstruction"].float(), wanted["image"].float()
+        if self.heads_of_larger_maps:
+            each = [
+                TransparencyLoss()(head(one), wanted["transparency"])
+                for head, one in zip(self.heads_of_larger_maps, self.kept_maps[1:], strict=True)
+            ]
+            yield recipe.transparency_weight, torch.stack(each).mean()
+        if self.similarity is not None:
+            yield recipe.similarity_weight, self.similarity(reconstruction, image)
+        if self.spectral is not None:
+            yield recipe.spectral_weight, self.spectral(reconstruction, image)
+        if self.feature_target is not None:
+            yield recipe.feature_target_weight, self.feature_target(self.kept_maps[0], wanted["image"])
+
+    def _soft(self, prediction: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Both objectives on the blends alone, and their agreement with unblended targets and sources."""
+        count = len(wanted["image"]) // 2
+        blends = {name: value[:count] for name, value in prediction.items()}
+        own = {name: value[:count] for name, value in wanted.items()}
+        keys = prediction["projection"][count:]
+        agreement = soft_agreement(
+            blends["projection"], keys[:count], keys[count:], own["transparency"], self.recipe.temperature
+        )
+        return {"loss": self.loss(blends, own)["loss"] + self.recipe.agreement_weight * agreement}
+
+    def _keep_maps(self, encoder: nn.Module, images: tuple[Tensor], maps: list[Tensor]) -> None:
+        self.kept_maps = [maps[-1 - scale] for scale in range(self.recipe.map_scales)]
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """Let the teacher follow; momentum 0.99, rising to 1 by a cosine."""
-        if self.teacher is None:
-            return
-        momentum = 1 - 0.01 * (math.cos(math.pi * progress) + 1) / 2
-        for old, new in zip(self.teacher.parameters(), self._taught().parameters(), strict=True):
-            old.lerp_(new, 1 - momentum)
+        """Let teachers follow; momentum 0.99, rising to 1 by a cosine."""
+        if self.teacher is not None:
+            follow(self.teacher.parameters(), self._taught().parameters(), progress)
+        if self.feature_target is not None:
+            follow(self.feature_target.teacher.parameters(), self.network.encoder.parameters(), progress)
 
     def _taught(self) -> nn.ModuleList:
         return nn.ModuleList([self.network.encoder, self.network.projector])

@@ -37,6 +37,10 @@ def _simclr(backbone: str, pool: SourcePool | None) -> Peer:
     return _Projected(backbone, pool, heads.SimCLRProjectionHead, (512, 128), losses.NTXentLoss(temperature=0.2))
 
 
+def _simclr_t05(backbone: str, pool: SourcePool | None) -> Peer:
+    return _Projected(backbone, pool, heads.SimCLRProjectionHead, (512, 128), losses.NTXentLoss(temperature=0.5))
+
+
 def _vicreg(backbone: str, pool: SourcePool | None) -> Peer:
     return _Projected(backbone, pool, heads.VICRegProjectionHead, (512, 512), losses.VICRegLoss())
 
@@ -145,6 +149,7 @@ def _follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
 
 PEERS: dict[str, Callable[[str, SourcePool | None], Peer]] = {
     "simclr": _simclr,
+    "simclr_t05": _simclr_t05,
     "moco_v2": _MoCo,
     "byol": _BYOL,
     "simsiam": _SimSiam,

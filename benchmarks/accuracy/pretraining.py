@@ -87,7 +87,7 @@ def pretrain(
     if method in METHODS_WITHOUT_TRAINING:
         return Pretrained(build_encoder(budget.backbone, len(images.shape) - 2, 1)[0], record, 0, 0.0, float("nan"))
     network = build_method(method, budget, images, seed)
-    steps = budget.images // (budget.batch_size * network.views)
+    steps = int(budget.images / (budget.batch_size * network.views))
     optimizer = torch.optim.AdamW(network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay)
     schedule = WarmupCosineSchedule(optimizer, warmup_steps=steps // 10, t_total=steps, warmup_multiplier=0.1)
     network = network.to(device)
@@ -120,7 +120,7 @@ def pretrain(
     return Pretrained(
         network.encoder,
         record,
-        steps * budget.batch_size * network.views,
+        int(steps * budget.batch_size * network.views),
         seconds,
         float(trainer.state.output["loss"]),
     )

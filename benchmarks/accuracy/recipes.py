@@ -22,7 +22,8 @@ class Recipe:
         renormalize: whether the blend is given the target's mean and deviation.
         reconstruction_weight, transparency_weight, agreement_weight: of the objectives.
         agreement: ``"infonce"``, ``"vicreg"``, or ``"teacher"``: of each view's blend, predict the embedding that a
-            teacher, whose weights follow the network's, has of the other view, which it sees unblended.
+            teacher, whose weights follow the network's, has of the other view, which it sees unblended; or ``"soft"``:
+            a blend is to be like its target by t, and like its source by 1 - t, with one blended view.
         temperature: of ``"infonce"``.
         jitter: strength of random brightness and contrast, 0 for none.
         views: 1, or 2 where the agreement has a weight.
@@ -34,6 +35,12 @@ class Recipe:
         similarity_weight: of 1 - SSIM beside the squared error of the reconstruction.
         map_scales: from how many of the encoder's maps, counted from the last, the transparency map is predicted.
         decoder_channels, skip_connections: see ``monai_mixssl.networks.LightDecoder``.
+        share_sources: how many targets, neighbours in the batch, are blended with one source.
+        own_projectors: whether both objectives see the last map through a projector of their own.
+        projector_width: of the agreement's hidden layer; None for the embedding's length.
+        spectral_weight: of the squared error between the amplitudes of reconstruction and target.
+        feature_target_weight: of the error to the last map that an EMA teacher has of the unblended target.
+        blend_maps: whether the first stage's maps are blended, and not pixels; without a map.
     """
 
     source: str = "dead_leaves"
@@ -57,6 +64,12 @@ class Recipe:
     map_scales: int = 1
     decoder_channels: tuple[int, ...] | None = None
     skip_connections: bool = False
+    share_sources: int = 1
+    own_projectors: bool = False
+    projector_width: int | None = None
+    spectral_weight: float = 0.0
+    feature_target_weight: float = 0.0
+    blend_maps: bool = False
 
 
 PLAIN = Recipe()
@@ -121,6 +134,22 @@ RECIPES: dict[str, Recipe] = {
     "plain_narrow_decoder": replace(PLAIN, decoder_channels=(16, 16, 16)),
     "plain_wide_decoder": replace(PLAIN, decoder_channels=(192, 96, 48)),
     "plain_skips": replace(PLAIN, skip_connections=True),
+    # the seventh: the last leads, and what might make the agreement ours
+    "plain_maps": replace(PLAIN, blend_maps=True),
+    "plain_feature_target": replace(PLAIN, feature_target_weight=1.0),
+    "plain_projectors": replace(PLAIN, own_projectors=True),
+    "plain_spectral": replace(PLAIN, spectral_weight=1.0),
+    "mixssl_shared_source": replace(STRONG, share_sources=16),
+    "mixssl_soft": replace(
+        STRONG, agreement="soft", transparency=(0.2, 1.0), transparency_map_cells=0, blended_views=1, share_sources=4
+    ),
+    "mixssl_one_blended": replace(STRONG, transparency=(0.2, 1.0), blended_views=1),
+    "mixssl_wide_projector": replace(STRONG, projector_width=512),
+    "mixssl_t05": replace(STRONG, temperature=0.5),
+    "mixssl_feature_target": replace(STRONG, feature_target_weight=1.0),
+    "mixssl_photographs": replace(STRONG, source="photographs"),
+    "mixssl_noise": replace(STRONG, source="noise"),
+    "mixssl_fractal": replace(STRONG, source="fractal"),
     # the first search
     "agree": AGREE,
     "agree_r10_t1": replace(AGREE, reconstruction_weight=10.0),
