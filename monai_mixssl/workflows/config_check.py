@@ -85,7 +85,7 @@ def check_config(
     if runs and workflow is not None:
         _refuse_run_id(workflow, parser.get())
     ids = () if workflow is None else (workflow.init_id, workflow.run_id, workflow.final_id)
-    refuse_words_for_parts(workflow, parser.get(), rules or {})
+    refuse_words_for_parts(workflow, parser.get(), rules or {}, runs)
     # an override deep inside (train#trainer#max_grad_norm) may take the place of the one use of a key of the config
     refuse_unknown_keys(parser.get(), entry_ids=(*ids, *(rules or ())))
     refuse_unknown_arguments(parser)

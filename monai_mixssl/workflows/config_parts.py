@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow
 from monai.bundle.reference_resolver import ReferenceResolver
 from monai.bundle.utils import ID_SEP_KEY
 
@@ -30,36 +30,38 @@ _ONE_PROCESS = {"rank": 0, "world_size": 1}
 
 
 def refuse_words_for_parts(
-    workflow: ConfigWorkflow | None, config: Mapping[str, Any], rules: Mapping[str, Rule]
+    workflow: ConfigWorkflow | None, config: Mapping[str, Any], rules: Mapping[str, Rule], runs: bool = True
 ) -> None:
     """Refuse plain values in the place of what the config file makes or computes.
 
     The file is the one that the workflow names, or the command line; where neither does, nothing is refused. What is
-    computed may well be a number in somebody's own config, so there only this package's own are looked at.
+    computed may well be a number in somebody's own config, and a mapping that makes nothing may be a setting, so there
+    only this package's own are looked at.
 
     Args:
         workflow: the workflow that the config belongs to.
         config: the top level of a config, with all overrides.
         rules: the keys that hold values, whatever the file holds.
+        runs: whether ``monai.bundle`` runs it, whose command line is then this process's.
 
     Raises:
         ConfigError: naming the key, and what to set instead; also for several processes that nothing has started.
     """
-    written = _written(workflow)
+    written = _written(workflow, runs)
     for key, value in config.items():
         if key in rules or key not in written:
             continue
         before = written[key]
-        if _is_plain(value) and (isinstance(before, dict) or _is_ours(key, before)):
+        if _is_plain(value) and (_makes(before) or _is_ours(key, before)):
             raise ConfigError(f"'{key}' is made by the config and takes no plain value; {_instead(key, before, rules)}")
         if key in _ONE_PROCESS and type(value) is int and value != before == _ONE_PROCESS[key]:
             raise ConfigError(f"{key} is set by torchrun with configs/multi_gpu_train.json; leave it out")
 
 
-def _written(workflow: ConfigWorkflow | None) -> dict[str, Any]:
+def _written(workflow: ConfigWorkflow | None, runs: bool) -> dict[str, Any]:
     """What the config files hold, before any override; empty where they are not known."""
     files = getattr(workflow, "config_files", None)
-    if files is None and workflow is not None and (word := typed_word("config_file")):
+    if files is None and runs and (word := typed_word("config_file")):
         fire = sys.modules.get("fire.parser")
         files = fire.DefaultParseValue(word) if fire is not None else None
     try:
@@ -76,8 +78,15 @@ def _ours() -> frozenset[tuple[str, str]]:
     return frozenset((key, json.dumps(value)) for config in configs for key, value in config.items())
 
 
+def _makes(value: Any) -> bool:
+    """Whether an item of a config is an object to be made, or holds one."""
+    if not isinstance(value, dict):
+        return False
+    return ConfigComponent.is_instantiable(value) or any(map(_makes, value.values()))
+
+
 def _is_ours(key: str, value: Any) -> bool:
-    return (is_computed(value) or isinstance(value, list)) and (key, json.dumps(value)) in _ours()
+    return (is_computed(value) or isinstance(value, dict | list)) and (key, json.dumps(value)) in _ours()
 
 
 def _is_plain(value: Any) -> bool:
@@ -92,7 +101,7 @@ def _instead(key: str, value: Any, rules: Mapping[str, Rule]) -> str:
         return "leave it out"
     references = [ref for text in _texts(value) for ref in ReferenceResolver.match_refs_pattern(text)]
     found = {ref.partition(ID_SEP_KEY)[0] for ref in references}
-    keys = sorted(found & rules.keys(), key=lambda name: (not name.startswith(key[:4]), list(rules).index(name)))
+    keys = sorted((name for name in rules if name in found), key=lambda name: not name.startswith(key[:4]))
     return f"set {', '.join(keys[:_SHOWN])} instead" if keys else "leave it out"
 
 

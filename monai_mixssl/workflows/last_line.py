@@ -141,8 +141,8 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
 
 def _unchecked() -> str:
     """A hint at what the command sets inside an object of the config, whose values no rule has seen."""
-    names = [word[2:].partition("=")[0] for word in sys.argv if word.startswith("--") and ("#" in word or "::" in word)]
-    keys = [name for name in names if re.fullmatch(r"[\w#:]+", name) and ("#" in name or "::" in name)]
+    names = [word[2:].partition("=")[0] for word in sys.argv if word.startswith("--")]
+    keys = [name for name in names if re.fullmatch(r"\w+((#|::)\w+)+", name)]
     return f"; look at {', '.join(keys)} first, whose values are taken as they are" if keys else ""
 
 

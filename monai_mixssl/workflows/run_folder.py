@@ -222,9 +222,10 @@ class RunFolder:
     def _refuse_other_config(self, private: PrivateFolder, config: Mapping[str, Any]) -> None:
         try:
             before = json.loads((private.path / "config.json").read_text(encoding="utf-8"))
-            before.keys()
-        except (OSError, ValueError, AttributeError, RecursionError):
-            raise RunFolderError("private/config.json in output_dir cannot be read; choose a new folder") from None
+        except (OSError, ValueError, RecursionError):
+            before = None
+        if not isinstance(before, dict):
+            raise RunFolderError("private/config.json in output_dir cannot be read; choose a new folder")
         now = json.loads(json.dumps(config))
         other = [k for k in sorted({*before, *now} - {*_FREE_KEYS}) if before.get(k) != now.get(k)]
         if other:

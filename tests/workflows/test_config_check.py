@@ -266,6 +266,37 @@ def test_a_config_beside_ours_may_have_values_of_any_name(tmp_path: Path) -> Non
     assert workflow.parser.get_parsed_content("patch") == (64, 64)
 
 
+def test_a_setting_of_ones_own_that_is_a_mapping_may_be_replaced_and_an_object_not(tmp_path: Path) -> None:
+    made = {"_target_": "builtins.dict", "a": 1}
+    own = {"class_weights": {"0": 1.0}, "made": made, "makes": {"part": made}, "go": ["$@class_weights, @made, @makes"]}
+    (tmp_path / "own.json").write_text(json.dumps(own))
+    files = [TRAIN, str(tmp_path / "own.json")]
+    workflow = PretrainWorkflow(config_file=files, logging_file=False, class_weights=2.5)
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("class_weights") == 2.5
+    for key in ("made", "makes"):
+        with pytest.raises(RuntimeError) as error:
+            PretrainWorkflow(config_file=files, logging_file=False, **{key: "word"}).initialize()
+        assert (sentence_for(error.value) or "").startswith(f"'{key}' is made by the config and takes no plain value; ")
+
+
+def test_the_command_line_of_a_script_is_not_that_of_the_workflow_it_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {
+        "imports": ["$import monai_mixssl.workflows as mixssl"],
+        "initialize": ["$mixssl.check_config()"],
+        "part": 3,
+        "run": ["$@part"],
+    }
+    (tmp_path / "own.json").write_text(json.dumps(own))
+    (tmp_path / "other.json").write_text(json.dumps({"part": {"_target_": "builtins.dict"}}))
+    monkeypatch.setattr(sys, "argv", ["script.py", "--config_file", str(tmp_path / "other.json")])
+    workflow = ConfigWorkflow(str(tmp_path / "own.json"), workflow_type="train", logging_file=False, part=4)
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("part") == 4
+
+
 def test_a_single_expression_can_be_run_where_the_workflow_names_it() -> None:
     refuse_unknown_keys({"go": "$1"}, entry_ids=("initialize", "go", "finalize"))
     with pytest.raises(ConfigError, match="unknown key 'go'"):
