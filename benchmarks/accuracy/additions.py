@@ -90,6 +90,23 @@ def decoder_behind_projector(decoder: LightDecoder, channels: int, spatial_dims:
     return _Behind(_projector(spatial_dims, channels), decoder)
 
 
+class _FromEmbedding(nn.Module):
+    """A decoder that sees nothing of the last map but its mean, the embedding that probes see."""
+
+    def __init__(self, decoder: nn.Module, channels: int, grid: Sequence[int]) -> None:
+        super().__init__()
+        self.decoder, self.shape = decoder, (channels, *grid)
+        self.spread = nn.Linear(channels, math.prod(self.shape))
+
+    def forward(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        embedding = features[-1].flatten(2).mean(dim=2)
+        return self.decoder([*features[:-1], self.spread(embedding).view(-1, *self.shape)], size)
+
+
+def decoder_from_embedding(decoder: LightDecoder, channels: int, grid: Sequence[int]) -> nn.Module:
+    return _FromEmbedding(decoder, channels, grid)
+
+
 def head_behind_projector(head: TransparencyHead, channels: int, spatial_dims: int) -> nn.Module:
     return nn.Sequential(_projector(spatial_dims, channels), head)
 

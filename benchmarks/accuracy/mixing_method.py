@@ -12,6 +12,7 @@ from additions import (
     BlendedMaps,
     FeatureTarget,
     decoder_behind_projector,
+    decoder_from_embedding,
     follow,
     head_behind_projector,
     soft_agreement,
@@ -22,7 +23,7 @@ from source_pool import SourcePool
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 from variants import blend_spectra, with_differences
-from views import crop_and_flip, jitter
+from views import FLIP, crop_and_flip, jitter
 
 from monai_mixssl.losses import DualObjectiveLoss, TransparencyLoss
 from monai_mixssl.mixing import blend
@@ -68,6 +69,11 @@ class MixingMethod(nn.Module):
         if recipe.own_projectors:
             self.network.decoder = decoder_behind_projector(self.network.decoder, channels[-1], dims)
             self.network.transparency_head = head_behind_projector(self.network.transparency_head, channels[-1], dims)
+        if recipe.from_embedding:
+            with torch.no_grad():
+                grid = self.network.encoder.eval()(pool.images[:1])[-1].shape[2:]
+            self.network.encoder.train()
+            self.network.decoder = decoder_from_embedding(self.network.decoder, channels[-1], grid)
         if recipe.projector_width:
             self.network.projector = Projector(channels[-1], PROJECTION, recipe.projector_width)
         self.blended_maps = BlendedMaps() if recipe.blend_maps else None
@@ -105,7 +111,10 @@ class MixingMethod(nn.Module):
     def prepare(self, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Views, blends and transparencies."""
         recipe = self.recipe
-        x = crop_and_flip(torch.cat([targets] * recipe.views), generator)
+        whole = torch.cat([targets] * recipe.views)
+        if recipe.reconstruct_whole:
+            whole = crop_and_flip(whole, generator, area=(1.0, 1.0))
+        x = crop_and_flip(whole, generator, flips=0.0 if recipe.reconstruct_whole else FLIP)
         if recipe.jitter:
             x = jitter(x, generator, recipe.jitter)
         blended = min(recipe.blended_views, recipe.views) * len(targets)
@@ -124,7 +133,8 @@ class MixingMethod(nn.Module):
         if self.soft:
             keys = crop_and_flip(once[: len(targets) // recipe.share_sources], generator)
             m = torch.cat([m, jitter(keys, generator, recipe.jitter)])
-        return m, {"image": torch.cat([x, s], dim=1) if recipe.reconstruct_source else x, "transparency": t}
+        wanted = whole if recipe.reconstruct_whole else x
+        return m, {"image": torch.cat([x, s], dim=1) if recipe.reconstruct_source else wanted, "transparency": t}
 
     def forward(self, batch: tuple[Tensor, dict[str, Tensor]]) -> dict[str, Tensor]:
         blends, wanted = batch

@@ -40,6 +40,8 @@ class Recipe:
         projector_width: of the agreement's hidden layer; None for the embedding's length.
         spectral_weight: of the squared error between the amplitudes of reconstruction and target.
         feature_target_weight: of the error to the last map that an EMA teacher has of the unblended target.
+        from_embedding: whether the decoder sees the last map's mean alone, the embedding.
+        reconstruct_whole: whether the target without crop and jitter (mirrored like its view) is reconstructed.
         blend_maps: whether the first stage's maps are blended, and not pixels; without a map.
     """
 
@@ -70,6 +72,8 @@ class Recipe:
     spectral_weight: float = 0.0
     feature_target_weight: float = 0.0
     blend_maps: bool = False
+    from_embedding: bool = False
+    reconstruct_whole: bool = False
 
 
 PLAIN = Recipe()
@@ -77,6 +81,7 @@ MATCHED = replace(PLAIN, match="mean_std", renormalize=True)
 MATCHED_MAP = replace(MATCHED, transparency_map_cells=4)
 AGREE = replace(PLAIN, transparency=(0.5, 1.0), transparency_map_cells=4, jitter=0.4, agreement_weight=1.0, views=2)
 STRONG = replace(AGREE, reconstruction_weight=10.0, transparency_weight=10.0)
+WHOLE = replace(PLAIN, from_embedding=True, reconstruct_whole=True, jitter=0.4)
 
 RECIPES: dict[str, Recipe] = {
     # the paper's method as far as its abstract tells
@@ -150,6 +155,14 @@ RECIPES: dict[str, Recipe] = {
     "mixssl_photographs": replace(STRONG, source="photographs"),
     "mixssl_noise": replace(STRONG, source="noise"),
     "mixssl_fractal": replace(STRONG, source="fractal"),
+    # the eighth: reconstruct from the embedding, and the whole image from any view of it
+    "plain_embedding": replace(PLAIN, from_embedding=True),
+    "whole": WHOLE,
+    "whole_mild": replace(WHOLE, transparency=(0.5, 1.0)),
+    "whole_cells": replace(WHOLE, transparency=Bernoulli(0.4), transparency_map_cells=7),
+    "whole_no_blend": replace(WHOLE, transparency=(1.0, 1.0), transparency_weight=0.0),
+    "whole_maps": replace(WHOLE, from_embedding=False),
+    "mixssl_whole": replace(STRONG, from_embedding=True, reconstruct_whole=True),
     # the first search
     "agree": AGREE,
     "agree_r10_t1": replace(AGREE, reconstruction_weight=10.0),

@@ -13,12 +13,14 @@ CROP = (0.5, 1.0)  # share of the area, in 3D of the volume
 FLIP = 0.5
 
 
-def crop_and_flip(images: Tensor, generator: torch.Generator, area: tuple[float, float] = CROP) -> Tensor:
-    """A random crop of each image or volume, enlarged to its size, mirrored along its last axis half of the time."""
+def crop_and_flip(
+    images: Tensor, generator: torch.Generator, area: tuple[float, float] = CROP, flips: float = FLIP
+) -> Tensor:
+    """A random crop of each image or volume, enlarged to its size, a share ``flips`` mirrored along the last axis."""
     count, axes = len(images), images.ndim - 2
     side = torch.empty(count).uniform_(*area, generator=generator) ** (1 / axes)
     shift = (1 - side)[:, None] * torch.empty(count, axes).uniform_(-1, 1, generator=generator)
-    mirror = torch.where(torch.rand(count, generator=generator) < FLIP, -1.0, 1.0)
+    mirror = torch.where(torch.rand(count, generator=generator) < flips, -1.0, 1.0)
     theta = torch.diag_embed(side[:, None].repeat(1, axes))
     theta[:, 0, 0] *= mirror
     grid = affine_grid(torch.cat([theta, shift[:, :, None]], dim=2), list(images.shape), align_corners=False)
