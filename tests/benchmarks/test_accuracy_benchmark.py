@@ -188,6 +188,76 @@ def test_a_method_pretrains_on_patches_of_volumes_too(method):
     assert any(not torch.equal(a, b) for a, b in zip(after, before.parameters(), strict=True))
 
 
+@pytest.mark.parametrize(
+    "method",
+    ["plain_maps", "plain_feature_target", "plain_projectors", "plain_spectral", "mixssl_soft", "mixssl_whole"],
+)
+def test_an_addition_of_the_searches_trains_the_encoder_and_counts_the_images_through_it(method):
+    images = torch.rand(12, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    with beside_the_scripts():
+        from pretraining import Budget, pretrain
+        from recipes import RECIPES
+
+        found = pretrain(method, images, 0, Budget(images=40, batch_size=8, precision="none"))
+        views = 2.25 if method == "mixssl_soft" else RECIPES[method].views
+    assert found.images_seen == 40 // (8 * views) * 8 * views
+    assert np.isfinite(found.last_loss)
+    with torch.no_grad():
+        assert found.encoder.eval()(images)[-1].shape == (12, 192, 4, 4)
+
+
+def test_the_soft_agreement_is_the_cross_entropy_with_the_transparency_as_label():
+    blends, targets, sources = (torch.randn(n, 5, generator=torch.Generator().manual_seed(n)) for n in (4, 4, 2))
+    t = torch.tensor([0.2, 1.0, 0.7, 0.5])
+    labels = torch.zeros(4, 6)
+    for number, source in enumerate((4, 4, 5, 5)):
+        labels[number, number], labels[number, source] = t[number], 1 - t[number]
+    cosine = torch.nn.functional.cosine_similarity(blends[:, None], torch.cat([targets, sources])[None], dim=2)
+    expected = torch.nn.functional.cross_entropy(cosine / 0.3, labels)
+    with beside_the_scripts():
+        from additions import soft_agreement
+
+        assert float(soft_agreement(blends, targets, sources, t, 0.3)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_blended_maps_are_the_targets_where_the_transparency_is_one():
+    with beside_the_scripts():
+        from additions import BlendedMaps
+
+        stage = torch.nn.Conv2d(1, 2, 3)
+        targets, sources = torch.rand(3, 1, 6, 6), torch.rand(3, 1, 6, 6)
+        clean = stage(targets)
+        hook = BlendedMaps()
+        stage.register_forward_hook(hook)
+        assert torch.equal(stage(targets), clean)  # as in the probes
+        hook.transparency = torch.tensor([1.0, 0.0, 0.25])
+        found = stage(torch.cat([targets, sources]))
+        hook.transparency = None
+        torch.testing.assert_close(found[0], clean[0])
+        torch.testing.assert_close(found[1], stage(sources)[1])
+        torch.testing.assert_close(found[2], 0.25 * clean[2] + 0.75 * stage(sources)[2])
+
+
+@pytest.mark.parametrize("recipe", ["whole", "mixssl_shared_source"])
+def test_what_a_batch_holds_is_what_the_recipe_says(recipe):
+    targets = torch.rand(32, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    with beside_the_scripts():
+        from pretraining import Budget, build_method
+
+        method = build_method(recipe, Budget(images=64), targets, 0)
+        blends, wanted = method.prepare(targets, torch.Generator().manual_seed(0))
+    t = wanted["transparency"].view(len(blends), 1, *wanted["transparency"].shape[2:] or (1, 1))
+    if recipe == "whole":  # what is reconstructed: the target as it is, or mirrored
+        either = torch.stack([targets, targets.flip(3)])
+        assert (wanted["image"] - either).abs().amax(dim=(2, 3, 4)).amin(dim=0).max() < 1e-4
+    else:  # 16 neighbours have one source
+        sources = (blends - t * wanted["image"]) / (1 - t).clamp(min=1e-3)
+        seen = (t < 0.95).expand_as(sources)
+        for group in range(0, len(blends), 16):
+            both = seen[group] & seen[group + 15]
+            torch.testing.assert_close(sources[group][both], sources[group + 15][both], atol=1e-3, rtol=0)
+
+
 def test_a_set_that_is_not_in_the_layout_is_refused_by_name(tmp_path):
     np.savez(tmp_path / "odd.npz", images=np.zeros((3, 28, 28), np.uint8))
     keys = ["--sets", str(tmp_path / "odd.npz"), "--methods", "random", "--results", str(tmp_path / "r.jsonl")]
