@@ -81,6 +81,7 @@ MATCHED = replace(PLAIN, match="mean_std", renormalize=True)
 MATCHED_MAP = replace(MATCHED, transparency_map_cells=4)
 AGREE = replace(PLAIN, transparency=(0.5, 1.0), transparency_map_cells=4, jitter=0.4, agreement_weight=1.0, views=2)
 STRONG = replace(AGREE, reconstruction_weight=10.0, transparency_weight=10.0)
+CELLS = replace(STRONG, transparency=Bernoulli(0.7), transparency_map_cells=7)
 WHOLE = replace(PLAIN, from_embedding=True, reconstruct_whole=True, jitter=0.4)
 
 RECIPES: dict[str, Recipe] = {
@@ -127,7 +128,7 @@ RECIPES: dict[str, Recipe] = {
     "number_no_transparency": replace(STRONG, transparency_map_cells=0, transparency_weight=0.0),
     # the fourth search: cells of 4 x 4 pixels that are wholly of one image, and variants of the plain method
     "plain_cells": replace(PLAIN, transparency=Bernoulli(0.4), transparency_map_cells=7),
-    "mixssl_cells": replace(STRONG, transparency=Bernoulli(0.7), transparency_map_cells=7),
+    "mixssl_cells": CELLS,
     "plain_skewed": replace(PLAIN, transparency=Beta(2.0, 1.0)),
     "plain_two_sources": replace(PLAIN, sources=2),
     "plain_both": replace(PLAIN, reconstruct_source=True),
@@ -163,6 +164,10 @@ RECIPES: dict[str, Recipe] = {
     "whole_no_blend": replace(WHOLE, transparency=(1.0, 1.0), transparency_weight=0.0),
     "whole_maps": replace(WHOLE, from_embedding=False),
     "mixssl_whole": replace(STRONG, from_embedding=True, reconstruct_whole=True),
+    # the ninth: what gained a little, together
+    "cells_t05": replace(CELLS, temperature=0.5),
+    "mixssl_t05_whole": replace(STRONG, temperature=0.5, from_embedding=True, reconstruct_whole=True),
+    "cells_t05_whole": replace(CELLS, temperature=0.5, from_embedding=True, reconstruct_whole=True),
     # the first search
     "agree": AGREE,
     "agree_r10_t1": replace(AGREE, reconstruction_weight=10.0),
