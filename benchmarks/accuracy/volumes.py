@@ -58,18 +58,28 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2_400, help="patches through the encoder")
     parser.add_argument("--batch_size", type=int, default=8, help="target patches a step")
     parser.add_argument("--learning_rate", type=float, default=2e-3, help="of pretraining")
+    parser.add_argument("--precision", default="none", choices=("none", "bf16"), help="of both trainings")
+    parser.add_argument("--max_epochs", type=int, default=FINETUNING["max_epochs"], help="of fine-tuning")
     parser.add_argument("--runs", type=Path, required=True, help="folder for data, encoders and fine-tuning runs")
     parser.add_argument("--results", type=Path, required=True, help="JSON lines; lines are added")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--progress", action="store_true")
     arguments = parser.parse_args()
     unlabelled, labelled = split_hippocampus(arguments.runs / "sets")
-    budget = Budget(arguments.images, arguments.batch_size, arguments.learning_rate, precision="none")
+    budget = Budget(arguments.images, arguments.batch_size, arguments.learning_rate, precision=arguments.precision)
     asked = {
         "set": NAME, "labels": f"{100 * arguments.label_fraction:g}%", "images": budget.images,
         "batch_size": budget.batch_size, "learning_rate": budget.learning_rate, "backbone": budget.backbone,
     }  # fmt: skip
-    lines = [line for line in read(arguments.results) if asked.items() <= line.items()]
+    # lines of before these could be chosen have neither
+    chosen = {"precision": arguments.precision, "max_epochs": arguments.max_epochs}
+    usual = {"precision": "none", "max_epochs": FINETUNING["max_epochs"]}
+    asked |= {name: value for name, value in chosen.items() if value != usual[name]}
+    lines = [
+        line
+        for line in read(arguments.results)
+        if asked.items() <= line.items() and all(line.get(name, usual[name]) == chosen[name] for name in usual)
+    ]
     made = {(line["method"], line["seed"]) for line in lines}
     arguments.runs.mkdir(parents=True, exist_ok=True)
     used = arguments.runs / "asked.json"
@@ -80,7 +90,7 @@ def main() -> None:
         for method in arguments.methods.split(","):
             if (method, seed) not in made:
                 line = finetune(method, seed, unlabelled, labelled, budget, arguments)
-                add(arguments.results, [line])
+                add(arguments.results, [{**line, **asked}])
                 print(f"{method} seed {seed}: mean Dice {line['value']:.4f}", flush=True)
 
 
@@ -119,7 +129,8 @@ def finetune(
     keys = {
         **FINETUNING, "dataset_dir": str(labelled), "pretrained": str(path), "from_scratch": scratch, "seed": seed,
         "label_seed": seed, "label_fraction": arguments.label_fraction, "num_workers": 0, "resume": True,
-        "device": f"$torch.device('{arguments.device}')",
+        "device": f"$torch.device('{arguments.device}')", "max_epochs": arguments.max_epochs,
+        "amp": arguments.precision,
     }  # fmt: skip
     cell = Cell("scratch" if scratch else "pretrained", Amount(amount, {}), seed)
     if not (shared / "metrics.json").is_file():
