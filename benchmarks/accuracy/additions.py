@@ -16,6 +16,7 @@ from monai_mixssl.networks import LightDecoder, TransparencyHead
 __all__ = [
     "BlendedMaps",
     "FeatureTarget",
+    "amplitude_error",
     "decoder_behind_projector",
     "follow",
     "head_behind_projector",
@@ -73,6 +74,16 @@ class BlendedMaps:
         targets, sources = maps.chunk(2)
         t = self.transparency.view(-1, *[1] * (maps.ndim - 1)).to(maps.dtype)
         return t * targets + (1 - t) * sources
+
+
+def amplitude_error(images: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared difference of the amplitudes of two batches (B, C, *size); half of a spectrum, the rest mirrors it.
+
+    ``monai.losses.JukeboxLoss`` compares the same; its square root has no finite gradient at an amplitude of 0.
+    """
+    axes = tuple(range(2, images.ndim))
+    ours, theirs = (torch.fft.rfftn(one.float(), dim=axes, norm="ortho").abs() for one in (images, wanted))
+    return mse_loss(ours, theirs)
 
 
 class _Behind(nn.Module):

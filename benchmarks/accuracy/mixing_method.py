@@ -11,13 +11,14 @@ import torch
 from additions import (
     BlendedMaps,
     FeatureTarget,
+    amplitude_error,
     decoder_behind_projector,
     decoder_from_embedding,
     follow,
     head_behind_projector,
     soft_agreement,
 )
-from monai.losses import JukeboxLoss, SSIMLoss
+from monai.losses import SSIMLoss
 from recipes import Recipe
 from source_pool import SourcePool
 from torch import Tensor, nn
@@ -65,7 +66,6 @@ class MixingMethod(nn.Module):
         self.similarity = SSIMLoss(dims) if recipe.similarity_weight else None
         if recipe.reconstruct_source:
             self.network.decoder = LightDecoder(dims, channels, 2, norm=LightDecoder.norm_beside(self.network.record))
-        self.spectral = JukeboxLoss(dims, fft_norm="ortho") if recipe.spectral_weight else None
         if recipe.own_projectors:
             self.network.decoder = decoder_behind_projector(self.network.decoder, channels[-1], dims)
             self.network.transparency_head = head_behind_projector(self.network.transparency_head, channels[-1], dims)
@@ -172,8 +172,8 @@ class MixingMethod(nn.Module):
             yield recipe.transparency_weight, torch.stack(each).mean()
         if self.similarity is not None:
             yield recipe.similarity_weight, self.similarity(reconstruction, image)
-        if self.spectral is not None:
-            yield recipe.spectral_weight, self.spectral(reconstruction, image)
+        if recipe.spectral_weight:
+            yield recipe.spectral_weight, amplitude_error(reconstruction, image)
         if self.feature_target is not None:
             yield recipe.feature_target_weight, self.feature_target(self.kept_maps[0], wanted["image"])
 

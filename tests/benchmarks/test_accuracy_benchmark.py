@@ -220,6 +220,21 @@ def test_the_soft_agreement_is_the_cross_entropy_with_the_transparency_as_label(
         assert float(soft_agreement(blends, targets, sources, t, 0.3)) == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_the_error_of_amplitudes_is_that_of_shifted_images_and_has_a_gradient_where_they_are_zero():
+    images = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    flat = torch.full((2, 1, 8, 8), 0.5, requires_grad=True)
+    with beside_the_scripts():
+        from additions import amplitude_error
+
+        assert float(amplitude_error(images, images.roll(3, dims=3))) == pytest.approx(0, abs=1e-10)
+        amplitude_error(flat, images).backward()
+        expected = np.mean(
+            (np.abs(np.fft.rfft2(images, norm="ortho")) - np.abs(np.fft.rfft2(0 * images + 0.5, norm="ortho"))) ** 2
+        )
+        assert float(amplitude_error(flat.detach(), images)) == pytest.approx(expected, rel=1e-4)
+    assert torch.isfinite(flat.grad).all()
+
+
 def test_blended_maps_are_the_targets_where_the_transparency_is_one():
     with beside_the_scripts():
         from additions import BlendedMaps
