@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -124,7 +125,7 @@ def make(
     common = {"set": data.name, "method": cell.method, "seed": cell.seed}
     effort_made = {
         "images_seen": found.images_seen, "seconds": round(found.seconds, 1), "threads": torch.get_num_threads(),
-        "device": arguments.device,
+        "device": arguments.device, "machine": machine(),
     }  # fmt: skip
     return [{**common, **row, **effort_made} for row in rows]
 
@@ -170,6 +171,15 @@ def add(results: Path, lines: list[dict[str, Any]]) -> None:
 def shown(lines: list[dict[str, Any]]) -> str:
     wanted = [line for line in lines if line["split"] == "val" and line["metric"] == "top1"]
     return ", ".join(f"{one['protocol']} {one['labels']} {one['tap']} {one['value']:.3f}" for one in wanted)
+
+
+def machine() -> str:
+    """The processor's name, where the system says it: seconds of different ones are not compared."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 def git_commit() -> str:

@@ -141,9 +141,16 @@ def draw(results: Results, path: Path, sets: Sequence[str], protocol: str, tap: 
 
 
 def time_table(lines: Iterable[dict[str, Any]], ours: str) -> list[str]:
-    """Processor time of pretraining for equal images, where it was one thread of a processor's own bfloat16."""
+    """Processor time of pretraining for equal images, where it was one thread of a processor's own bfloat16.
+
+    Of the machines (named since they are recorded) it is the one that pretrained ``ours`` first.
+    """
     seconds: dict[str, dict[tuple[str, int], float]] = defaultdict(dict)
+    lines = list(lines)
+    machine = next((line.get("machine") for line in lines if line["method"] == ours), None)
     for line in lines:
+        if line.get("machine") != machine:
+            continue
         if line["metric"] == "top1" and line["precision"] == "bf16" and line["seconds"] and line["threads"] == 1:
             seconds[line["method"]][line["set"], line["seed"]] = line["seconds"]
     means = {name: float(np.mean(list(found.values()))) for name, found in seconds.items()}

@@ -282,6 +282,20 @@ def test_a_set_that_is_not_in_the_layout_is_refused_by_name(tmp_path):
     assert "odd.npz lacks train_images" in done.stderr.splitlines()[-1]
 
 
+def test_seconds_of_different_machines_are_not_compared():
+    line = {"metric": "top1", "precision": "bf16", "threads": 1, "set": "a", "seed": 0}
+    lines = [
+        {**line, "method": "mixssl", "seconds": 80.0},
+        {**line, "method": "simclr", "seconds": 60.0},
+        {**line, "method": "moco_v2", "seconds": 30.0, "machine": "faster"},
+    ]
+    with beside_the_scripts():
+        from tables import time_table
+
+        rows = time_table(lines, "mixssl")
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| simclr", "| mixssl"]
+
+
 def test_an_interval_over_images_is_kept_for_the_same_methods_and_seeds_alone(monkeypatch, tmp_path):
     """Predicted classes are too large to keep; the interval that they gave is not made up for other seeds."""
     random = np.random.RandomState(0)
