@@ -247,6 +247,7 @@ def test_a_plain_value_in_the_place_of_what_the_config_makes_is_refused(key: str
         {"patch": (48, 48)},
         {"patch": "$(48, 48)"},
         {"lr_scheduler": None},
+        {"transparency": "$torch.distributions.Bernoulli(0.4)", "transparency_map_cells": 7},
         {"data": {"_target_": "builtins.dict"}},
         {"rank": 0, "world_size": 1},
         {"rank": "$0"},
