@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the seventh search adds to the objectives, as modules."""
+"""What the seventh and eighth search add to the objectives, as modules and functions."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ __all__ = [
     "FeatureTarget",
     "amplitude_error",
     "decoder_behind_projector",
+    "decoder_from_embedding",
     "follow",
     "head_behind_projector",
     "soft_agreement",

@@ -151,6 +151,7 @@ class MixingMethod(nn.Module):
         parts = self.loss(prediction, wanted)
         for weight, addition in self._additions(prediction, wanted):
             parts["loss"] = parts["loss"] + weight * addition
+        self.kept_maps = []  # of the graph, which nothing that copies the encoder could copy
         if self.teacher is None:
             return parts
         encoder, projector = self.teacher

@@ -80,13 +80,13 @@ def _ours() -> frozenset[tuple[str, str]]:
 
 def _makes(value: Any) -> bool:
     """Whether an item of a config is an object to be made, or holds one."""
-    if not isinstance(value, dict):
-        return False
-    return ConfigComponent.is_instantiable(value) or any(map(_makes, value.values()))
+    if isinstance(value, list):
+        return any(map(_makes, value))
+    return isinstance(value, dict) and (ConfigComponent.is_instantiable(value) or any(map(_makes, value.values())))
 
 
 def _is_ours(key: str, value: Any) -> bool:
-    return (is_computed(value) or isinstance(value, dict | list)) and (key, json.dumps(value)) in _ours()
+    return (is_computed(value) or isinstance(value, dict | list)) and (key, json.dumps(value, default=str)) in _ours()
 
 
 def _is_plain(value: Any) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import runpy
@@ -199,11 +200,26 @@ def test_an_addition_of_the_searches_trains_the_encoder_and_counts_the_images_th
         from recipes import RECIPES
 
         found = pretrain(method, images, 0, Budget(images=40, batch_size=8, precision="none"))
+        before = pretrain("random", images, 0, Budget()).encoder
         views = 2.25 if method == "mixssl_soft" else RECIPES[method].views
     assert found.images_seen == 40 // (8 * views) * 8 * views
     assert np.isfinite(found.last_loss)
+    after = copy.deepcopy(found.encoder)  # as fine-tuning does
+    pairs = zip(after.parameters(), before.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in pairs)
     with torch.no_grad():
         assert found.encoder.eval()(images)[-1].shape == (12, 192, 4, 4)
+
+
+def test_the_teacher_of_a_feature_target_follows_the_encoder_slowly():
+    with beside_the_scripts():
+        from additions import follow
+
+        teacher, student = [torch.zeros(2)], [torch.ones(2)]
+        follow(teacher, student, progress=0.0)
+        assert teacher[0].tolist() == pytest.approx([0.01, 0.01])
+        follow(teacher, student, progress=1.0)
+        assert teacher[0].tolist() == pytest.approx([0.01, 0.01])
 
 
 def test_the_soft_agreement_is_the_cross_entropy_with_the_transparency_as_label():
@@ -253,9 +269,14 @@ def test_blended_maps_are_the_targets_where_the_transparency_is_one():
         torch.testing.assert_close(found[2], 0.25 * clean[2] + 0.75 * stage(sources)[2])
 
 
+def _rises(images):
+    """Whether each image's right half is brighter."""
+    return images[..., 14:].flatten(1).mean(dim=1) > images[..., :14].flatten(1).mean(dim=1)
+
+
 @pytest.mark.parametrize("recipe", ["whole", "mixssl_shared_source"])
 def test_what_a_batch_holds_is_what_the_recipe_says(recipe):
-    targets = torch.rand(32, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    targets = torch.rand(32, 1, 28, 28, generator=torch.Generator().manual_seed(0)) + torch.linspace(0, 3, 28)
     with beside_the_scripts():
         from pretraining import Budget, build_method
 
@@ -264,13 +285,19 @@ def test_what_a_batch_holds_is_what_the_recipe_says(recipe):
     t = wanted["transparency"].view(len(blends), 1, *wanted["transparency"].shape[2:] or (1, 1))
     if recipe == "whole":  # what is reconstructed: the target as it is, or mirrored
         either = torch.stack([targets, targets.flip(3)])
-        assert (wanted["image"] - either).abs().amax(dim=(2, 3, 4)).amin(dim=0).max() < 1e-4
+        apart = (wanted["image"] - either).abs().amax(dim=(2, 3, 4))
+        assert apart.amin(dim=0).max() < 1e-4
+        assert set(apart.argmin(dim=0).tolist()) == {0, 1}  # some are mirrored, as their views are:
+        clear = t.flatten() > 0.7
+        assert torch.equal(_rises(blends[clear]), _rises(wanted["image"][clear]))
     else:  # 16 neighbours have one source
         sources = (blends - t * wanted["image"]) / (1 - t).clamp(min=1e-3)
         seen = (t < 0.95).expand_as(sources)
         for group in range(0, len(blends), 16):
             both = seen[group] & seen[group + 15]
             torch.testing.assert_close(sources[group][both], sources[group + 15][both], atol=1e-3, rtol=0)
+        both = seen[0] & seen[16]
+        assert (sources[0][both] - sources[16][both]).abs().max() > 0.05  # the next group has another
 
 
 def test_a_set_that_is_not_in_the_layout_is_refused_by_name(tmp_path):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -269,16 +270,24 @@ def test_a_config_beside_ours_may_have_values_of_any_name(tmp_path: Path) -> Non
 
 def test_a_setting_of_ones_own_that_is_a_mapping_may_be_replaced_and_an_object_not(tmp_path: Path) -> None:
     made = {"_target_": "builtins.dict", "a": 1}
-    own = {"class_weights": {"0": 1.0}, "made": made, "makes": {"part": made}, "go": ["$@class_weights, @made, @makes"]}
+    own = {"class_weights": {"0": 1.0}, "made": made, "makes": {"part": made}, "lists": {"parts": [made]}}
+    own["go"] = ["$@class_weights, @made, @makes, @lists"]
     (tmp_path / "own.json").write_text(json.dumps(own))
     files = [TRAIN, str(tmp_path / "own.json")]
     workflow = PretrainWorkflow(config_file=files, logging_file=False, class_weights=2.5)
     workflow.initialize()
     assert workflow.parser.get_parsed_content("class_weights") == 2.5
-    for key in ("made", "makes"):
+    for key in ("made", "makes", "lists"):
         with pytest.raises(RuntimeError) as error:
             PretrainWorkflow(config_file=files, logging_file=False, **{key: "word"}).initialize()
         assert (sentence_for(error.value) or "").startswith(f"'{key}' is made by the config and takes no plain value; ")
+
+
+def test_a_mapping_that_json_does_not_know_may_be_replaced_too(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("study: {begins: 2024-05-01}\ngo: ['$@study']\n")
+    workflow = PretrainWorkflow(config_file=[TRAIN, str(tmp_path / "own.yaml")], logging_file=False, study=3)
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("study") == 3
 
 
 def test_the_command_line_of_a_script_is_not_that_of_the_workflow_it_makes(
@@ -292,6 +301,7 @@ def test_the_command_line_of_a_script_is_not_that_of_the_workflow_it_makes(
     }
     (tmp_path / "own.json").write_text(json.dumps(own))
     (tmp_path / "other.json").write_text(json.dumps({"part": {"_target_": "builtins.dict"}}))
+    importlib.import_module("fire.parser")  # as where python -m monai.bundle has read the command line
     monkeypatch.setattr(sys, "argv", ["script.py", "--config_file", str(tmp_path / "other.json")])
     workflow = ConfigWorkflow(str(tmp_path / "own.json"), workflow_type="train", logging_file=False, part=4)
     workflow.initialize()
