@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
+from teacher import falling_share, follow, teacher_of
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, log_softmax, mse_loss, normalize
 
@@ -19,7 +19,6 @@ __all__ = [
     "amplitude_error",
     "decoder_behind_projector",
     "decoder_from_embedding",
-    "follow",
     "head_behind_projector",
     "soft_agreement",
 ]
@@ -49,18 +48,21 @@ def soft_agreement(blends: Tensor, targets: Tensor, sources: Tensor, t: Tensor, 
 class FeatureTarget(nn.Module):
     """From a blend's last map, predict the map that a slowly following encoder has of the unblended target.
 
-    After Baevski et al., "data2vec", ICML 2022: its maps are normalised over channels. ``follow`` moves the encoder.
+    After Baevski et al., "data2vec", ICML 2022: its maps are normalised over channels.
     """
 
     def __init__(self, encoder: nn.Module, channels: int, spatial_dims: int) -> None:
         super().__init__()
-        self.teacher = copy.deepcopy(encoder).requires_grad_(False)
+        self.teacher = teacher_of(encoder)
         self.predictor = _projector(spatial_dims, channels)
 
     def forward(self, last: Tensor, targets: Tensor) -> Tensor:
         with torch.no_grad():
-            taught = _over_channels(self.teacher(targets)[-1])
+            taught = _over_channels(self.teacher[0](targets)[-1])
         return mse_loss(_over_channels(self.predictor(last)), taught)
+
+    def after_step(self, encoder: nn.Module, progress: float) -> None:
+        follow(self.teacher, encoder, share=falling_share(progress))
 
 
 class BlendedMaps:
@@ -121,14 +123,6 @@ def decoder_from_embedding(decoder: LightDecoder, channels: int, grid: Sequence[
 
 def head_behind_projector(head: TransparencyHead, channels: int, spatial_dims: int) -> nn.Module:
     return nn.Sequential(_projector(spatial_dims, channels), head)
-
-
-@torch.no_grad()
-def follow(teacher: Iterable[Tensor], student: Iterable[Tensor], progress: float) -> None:
-    """Move the teacher's weights by a hundredth, falling to nothing by a cosine as progress goes from 0 to 1."""
-    share = 0.01 * (math.cos(math.pi * progress) + 1) / 2
-    for old, new in zip(teacher, student, strict=True):
-        old.lerp_(new, share)
 
 
 def _projector(spatial_dims: int, channels: int) -> nn.Sequential:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,13 +13,13 @@ from additions import (
     amplitude_error,
     decoder_behind_projector,
     decoder_from_embedding,
-    follow,
     head_behind_projector,
     soft_agreement,
 )
 from monai.losses import SSIMLoss
 from recipes import Recipe
 from source_pool import SourcePool
+from teacher import falling_share, follow, teacher_of
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 from variants import blend_spectra, with_differences
@@ -100,7 +99,7 @@ class MixingMethod(nn.Module):
             self.predictor = nn.Sequential(
                 nn.Linear(PROJECTION, 512), nn.BatchNorm1d(512), nn.ReLU(inplace=True), nn.Linear(512, PROJECTION)
             )
-            self.teacher = copy.deepcopy(self._taught()).requires_grad_(False)
+            self.teacher = teacher_of(self.network.encoder, self.network.projector)
         self.sampler = TransparencySampler(recipe.transparency, recipe.transparency_map_cells)
         self.random = np.random.RandomState(seed)
 
@@ -192,13 +191,9 @@ class MixingMethod(nn.Module):
     def _keep_maps(self, encoder: nn.Module, images: tuple[Tensor], maps: list[Tensor]) -> None:
         self.kept_maps = [maps[-1 - scale] for scale in range(self.recipe.map_scales)]
 
-    @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """Let teachers follow; momentum 0.99, rising to 1 by a cosine."""
+        """Let teachers follow."""
         if self.teacher is not None:
-            follow(self.teacher.parameters(), self._taught().parameters(), progress)
+            follow(self.teacher, self.network.encoder, self.network.projector, share=falling_share(progress))
         if self.feature_target is not None:
-            follow(self.feature_target.teacher.parameters(), self.network.encoder.parameters(), progress)
-
-    def _taught(self) -> nn.ModuleList:
-        return nn.ModuleList([self.network.encoder, self.network.projector])
+            self.feature_target.after_step(self.network.encoder, progress)

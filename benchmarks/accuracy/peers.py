@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Callable
 
 import torch
 from lightly_import import heads, losses
 from peer import Batch, Peer
 from source_pool import SourcePool
+from teacher import falling_share, follow, teacher_of
 from torch import Tensor, nn
 
 from monai_mixssl.networks import pool_features
 
-__all__ = ["PEERS"]
+__all__ = ["PEERS", "WITH_OUR_IMAGES"]
 
 
 class _Projected(Peer):
@@ -49,8 +48,8 @@ def _barlow_twins(backbone: str, pool: SourcePool | None) -> Peer:
     return _Projected(backbone, pool, heads.BarlowTwinsProjectionHead, (512, 512), losses.BarlowTwinsLoss())
 
 
-class _SimCLRBlended(_Projected):
-    """SimCLR that is given our blends as one more augmentation: the control for the extra images."""
+class _Blended(Peer):
+    """A peer that is given our blends as one more augmentation: the control for the extra images."""
 
     def prepare(self, targets: Tensor, generator: torch.Generator) -> Batch:
         (views,) = super().prepare(targets, generator)
@@ -59,8 +58,16 @@ class _SimCLRBlended(_Projected):
         return (t * views + (1 - t) * self.pool.draw(len(views), generator),)
 
 
+class _ProjectedBlended(_Blended, _Projected):
+    """SimCLR or VICReg on blends."""
+
+
 def _simclr_blended(backbone: str, pool: SourcePool | None) -> Peer:
-    return _SimCLRBlended(backbone, pool, heads.SimCLRProjectionHead, (512, 128), losses.NTXentLoss(temperature=0.2))
+    return _ProjectedBlended(backbone, pool, heads.SimCLRProjectionHead, (512, 128), losses.NTXentLoss(temperature=0.2))
+
+
+def _vicreg_blended(backbone: str, pool: SourcePool | None) -> Peer:
+    return _ProjectedBlended(backbone, pool, heads.VICRegProjectionHead, (512, 512), losses.VICRegLoss())
 
 
 class _SimCLRExtra(_Projected):
@@ -83,7 +90,7 @@ class _BYOL(Peer):
         super().__init__(backbone, pool)
         self.projector = heads.BYOLProjectionHead(self.width, 512, 128)
         self.predictor = heads.BYOLPredictionHead(128, 512, 128)
-        self.teacher = _frozen_copy(nn.ModuleList([self.encoder, self.projector]))
+        self.teacher = teacher_of(self.encoder, self.projector)
         self.criterion = losses.NegativeCosineSimilarity()
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -95,8 +102,11 @@ class _BYOL(Peer):
         return {"loss": (self.criterion(p1, z2) + self.criterion(p2, z1)) / 2}
 
     def after_step(self, progress: float) -> None:
-        momentum = 1 - 0.01 * (math.cos(math.pi * progress) + 1) / 2
-        _follow(self.teacher, nn.ModuleList([self.encoder, self.projector]), momentum)
+        follow(self.teacher, self.encoder, self.projector, share=falling_share(progress))
+
+
+class _BYOLBlended(_Blended, _BYOL):
+    """BYOL on blends; its teacher sees them, too."""
 
 
 class _MoCo(Peer):
@@ -105,7 +115,7 @@ class _MoCo(Peer):
     def __init__(self, backbone: str, pool: SourcePool | None) -> None:
         super().__init__(backbone, pool)
         self.projector = heads.MoCoProjectionHead(self.width, 512, 128)
-        self.teacher = _frozen_copy(nn.ModuleList([self.encoder, self.projector]))
+        self.teacher = teacher_of(self.encoder, self.projector)
         self.criterion = losses.NTXentLoss(temperature=0.1, memory_bank_size=(1024, 128))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -118,7 +128,7 @@ class _MoCo(Peer):
         return {"loss": self.criterion(query, key)}
 
     def after_step(self, progress: float) -> None:
-        _follow(self.teacher, nn.ModuleList([self.encoder, self.projector]), 0.99)
+        follow(self.teacher, self.encoder, self.projector, share=0.01)
 
 
 class _SimSiam(Peer):
@@ -136,17 +146,6 @@ class _SimSiam(Peer):
         return {"loss": (self.criterion(p1, z2) + self.criterion(p2, z1)) / 2}
 
 
-def _frozen_copy(module: nn.Module) -> nn.Module:
-    twin = copy.deepcopy(module)
-    return twin.requires_grad_(False)
-
-
-@torch.no_grad()
-def _follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    for old, new in zip(teacher.parameters(), student.parameters(), strict=True):
-        old.lerp_(new, 1 - momentum)
-
-
 PEERS: dict[str, Callable[[str, SourcePool | None], Peer]] = {
     "simclr": _simclr,
     "simclr_t05": _simclr_t05,
@@ -155,7 +154,11 @@ PEERS: dict[str, Callable[[str, SourcePool | None], Peer]] = {
     "simsiam": _SimSiam,
     "barlow_twins": _barlow_twins,
     "vicreg": _vicreg,
-    # controls: the same extra images as our method has
+    # controls
     "simclr_blended": _simclr_blended,
+    "vicreg_blended": _vicreg_blended,
+    "byol_blended": _BYOLBlended,
     "simclr_extra": _simclr_extra,
 }
+# controls: the same extra images as our method has
+WITH_OUR_IMAGES = ("simclr_blended", "vicreg_blended", "byol_blended", "simclr_extra")

@@ -136,13 +136,13 @@ def build_method(name: str, budget: Budget, images: Images, seed: int) -> nn.Mod
         return MixingMethod(recipe, backbone, SourcePool(recipe.source, images, seed, budget.images), seed)
     if name in RESTORING:
         return RESTORING[name](backbone, None, len(images.shape) - 2)
-    from peers import PEERS  # needs lightly
+    from peers import PEERS, WITH_OUR_IMAGES  # needs lightly
 
     if name not in PEERS:
         known = [*METHODS_WITHOUT_TRAINING, *RECIPES, *RESTORING, *PEERS]
         raise SystemExit(f"no method {name}: there are {', '.join(known)}.")
-    wants_sources = name in ("simclr_blended", "simclr_extra")
-    return PEERS[name](backbone, SourcePool("dead_leaves", images, seed, budget.images) if wants_sources else None)
+    pool = SourcePool("dead_leaves", images, seed, budget.images) if name in WITH_OUR_IMAGES else None
+    return PEERS[name](backbone, pool)
 
 
 def _prepared(batch: Any, device: Any, non_blocking: bool, **kwargs: Any) -> tuple[Any, None]:

@@ -168,6 +168,11 @@ RECIPES: dict[str, Recipe] = {
     "cells_t05": replace(CELLS, temperature=0.5),
     "mixssl_t05_whole": replace(STRONG, temperature=0.5, from_embedding=True, reconstruct_whole=True),
     "cells_t05_whole": replace(CELLS, temperature=0.5, from_embedding=True, reconstruct_whole=True),
+    # the tenth: a second domain that is the first without its anatomy
+    "plain_scrambled": replace(PLAIN, source="scrambled"),
+    "plain_shuffled": replace(PLAIN, source="shuffled"),
+    "plain_cells_shuffled": replace(PLAIN, transparency=Bernoulli(0.4), transparency_map_cells=7, source="shuffled"),
+    "mixssl_scrambled": replace(STRONG, source="scrambled"),
     # the first search
     "agree": AGREE,
     "agree_r10_t1": replace(AGREE, reconstruction_weight=10.0),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import torch
+from disordered import scrambled_phases, shuffled_cells
 from labelled_sets import load_photographs
 from patches import Images
 from torch import Tensor
@@ -14,7 +15,9 @@ from monai_mixssl.sources import build_source
 __all__ = ["SOURCES", "SourcePool"]
 
 GENERATED = ("dead_leaves", "fractal", "noise")
-SOURCES = ("photographs", "same_domain", *GENERATED)
+# the same domain, put in disorder anew for every batch
+DISORDERED = {"scrambled": scrambled_phases, "shuffled": shuffled_cells}
+SOURCES = ("photographs", "same_domain", *DISORDERED, *GENERATED)
 POOL = {2: 5000, 3: 500}  # by dimension; in 2D as many as there are photographs
 
 
@@ -23,16 +26,18 @@ class SourcePool:
 
     Args:
         kind: one of SOURCES; photographs are 2D.
-        targets: the training images (N, 1, *size), whose size is taken, and which are the sources of ``"same_domain"``.
+        targets: the training images (N, 1, *size), whose size is taken, and which are the sources of
+            ``"same_domain"``, disordered those of ``"scrambled"`` and ``"shuffled"``.
         seed: of the generated images.
         most: how many generated images at most; a run that sees fewer needs no more.
     """
 
     def __init__(self, kind: str, targets: Images, seed: int, most: int) -> None:
         size = tuple(targets.shape[2:])
+        self.disorder = DISORDERED.get(kind)
         if kind == "photographs":
             self.images: Images = load_photographs(size[0])
-        elif kind == "same_domain":
+        elif kind == "same_domain" or kind in DISORDERED:
             self.images = targets
         else:
             source = build_source(kind)
@@ -42,4 +47,5 @@ class SourcePool:
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """(count, 1, *size), each cropped and mirrored at random."""
         chosen = torch.randint(len(self.images), (count,), generator=generator)
-        return crop_and_flip(self.images[chosen], generator)
+        images = crop_and_flip(self.images[chosen], generator)
+        return self.disorder(images, generator) if self.disorder else images

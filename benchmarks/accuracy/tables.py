@@ -30,7 +30,8 @@ from monai_mixssl.compare.statistics import Difference, paired_difference
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-NOT_PEERS = ("random", "scratch", "simclr_blended", "simclr_extra")  # the last two: controls, with our images
+# the last ones: controls, with our images
+NOT_PEERS = ("random", "scratch", "simclr_blended", "vicreg_blended", "byol_blended", "simclr_extra")
 BEGIN, END = "<!-- begin of the tables, by benchmarks/accuracy/tables.py -->", "<!-- end of the tables -->"
 
 

@@ -191,7 +191,15 @@ def test_a_method_pretrains_on_patches_of_volumes_too(method):
 
 @pytest.mark.parametrize(
     "method",
-    ["plain_maps", "plain_feature_target", "plain_projectors", "plain_spectral", "mixssl_soft", "mixssl_whole"],
+    [
+        "plain_maps",
+        "plain_feature_target",
+        "plain_projectors",
+        "plain_spectral",
+        "mixssl_soft",
+        "mixssl_whole",
+        "plain_scrambled",
+    ],
 )
 def test_an_addition_of_the_searches_trains_the_encoder_and_counts_the_images_through_it(method):
     images = torch.rand(12, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -213,13 +221,56 @@ def test_an_addition_of_the_searches_trains_the_encoder_and_counts_the_images_th
 
 def test_the_teacher_of_a_feature_target_follows_the_encoder_slowly():
     with beside_the_scripts():
-        from additions import follow
+        from teacher import falling_share, follow, teacher_of
 
-        teacher, student = [torch.zeros(2)], [torch.ones(2)]
-        follow(teacher, student, progress=0.0)
-        assert teacher[0].tolist() == pytest.approx([0.01, 0.01])
-        follow(teacher, student, progress=1.0)
-        assert teacher[0].tolist() == pytest.approx([0.01, 0.01])
+        student = torch.nn.Linear(2, 1, bias=False)
+        torch.nn.init.zeros_(student.weight)
+        teacher = teacher_of(student)
+        torch.nn.init.ones_(student.weight)
+        follow(teacher, student, share=falling_share(0.0))
+        assert teacher[0].weight.tolist() == [pytest.approx([0.01, 0.01])]
+        assert student.weight.tolist() == [[1, 1]]
+        follow(teacher, student, share=falling_share(1.0))
+        assert teacher[0].weight.tolist() == [pytest.approx([0.01, 0.01])]
+        assert not any(weight.requires_grad for weight in teacher.parameters())
+
+
+@pytest.mark.parametrize("size", [(28, 28), (30, 17), (9, 8, 11)])
+def test_scrambled_phases_keep_mean_and_power_spectrum(size):
+    random = torch.Generator().manual_seed(0)
+    images = torch.rand(3, 2, *size, generator=random)
+    axes = tuple(range(2, images.ndim))
+    with beside_the_scripts():
+        from disordered import scrambled_phases
+
+        made = scrambled_phases(images, random)
+    assert torch.allclose(made.mean(axes), images.mean(axes), atol=1e-5)
+    ours, theirs = (np.abs(np.fft.fftn(one.numpy(), axes=axes)) for one in (made, images))
+    assert np.allclose(ours, theirs, atol=1e-3)
+    assert (made - images).abs().mean() > 0.1
+
+
+@pytest.mark.parametrize("size", [(28, 28), (9, 10), (8, 12, 9)])
+def test_shuffled_cells_are_the_same_cells_in_another_order(size):
+    random = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, *size, generator=random)
+    with beside_the_scripts():
+        from disordered import shuffled_cells
+
+        made = shuffled_cells(images, random)
+    sides = [length // 4 for length in size]
+
+    def cells(image):
+        starts = np.stack(np.meshgrid(*[np.arange(4) * side for side in sides]), axis=-1).reshape(-1, len(size))
+        return sorted(
+            image[(slice(None), *[slice(a, a + side) for a, side in zip(start, sides, strict=True)])].tolist()
+            for start in starts
+        )
+
+    assert not torch.equal(made, images)
+    for before, after in zip(images, made, strict=True):
+        assert cells(before) == cells(after)
+    assert torch.equal(made[..., 4 * sides[-1] :], images[..., 4 * sides[-1] :])
 
 
 def test_the_soft_agreement_is_the_cross_entropy_with_the_transparency_as_label():
