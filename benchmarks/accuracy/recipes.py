@@ -159,10 +159,6 @@ RECIPES: dict[str, Recipe] = {
     # the eighth: reconstruct from the embedding, and the whole image from any view of it
     "plain_embedding": replace(PLAIN, from_embedding=True),
     "whole": WHOLE,
-    "whole_mild": replace(WHOLE, transparency=(0.5, 1.0)),
-    "whole_cells": replace(WHOLE, transparency=Bernoulli(0.4), transparency_map_cells=7),
-    "whole_no_blend": replace(WHOLE, transparency=(1.0, 1.0), transparency_weight=0.0),
-    "whole_maps": replace(WHOLE, from_embedding=False),
     "mixssl_whole": replace(STRONG, from_embedding=True, reconstruct_whole=True),
     # the ninth: what gained a little, together
     "cells_t05": replace(CELLS, temperature=0.5),

@@ -36,6 +36,7 @@ from monai_mixssl.networks import save_encoder
 NAME = "hippocampus"
 METHODS = ("scratch", "mixssl", "mixssl_plain", "masked", "volume_fusion", "genesis")
 PATCH = 32
+CHOSEN = ("precision", "max_epochs", "pretraining_seeds")
 FINETUNING = {"batch_size": 2, "max_epochs": 12, "val_interval": 4, "progress": False, "pictures": False}
 
 
@@ -71,15 +72,11 @@ def main() -> None:
         "set": NAME, "labels": f"{100 * arguments.label_fraction:g}%", "images": budget.images,
         "batch_size": budget.batch_size, "learning_rate": budget.learning_rate, "backbone": budget.backbone,
     }  # fmt: skip
-    # lines of before these could be chosen have neither
-    chosen = {"precision": arguments.precision, "max_epochs": arguments.max_epochs}
-    usual = {"precision": "none", "max_epochs": FINETUNING["max_epochs"]}
-    asked |= {name: value for name, value in chosen.items() if value != usual[name]}
-    lines = [
-        line
-        for line in read(arguments.results)
-        if asked.items() <= line.items() and all(line.get(name, usual[name]) == chosen[name] for name in usual)
-    ]
+    # a line has these where they differ from the default, and those that differ from it are other lines
+    other = {name: getattr(arguments, name) for name in CHOSEN if getattr(arguments, name) != parser.get_default(name)}
+    asked |= other
+    same = {**dict.fromkeys(CHOSEN), **asked}
+    lines = (line for line in read(arguments.results) if all(line.get(name) == same[name] for name in same))
     made = {(line["method"], line["seed"]) for line in lines}
     arguments.runs.mkdir(parents=True, exist_ok=True)
     used = arguments.runs / "asked.json"
