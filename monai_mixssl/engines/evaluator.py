@@ -35,7 +35,7 @@ class MixSSLEvaluator(PrecisionEvaluator):
         additional_metrics: further Ignite metrics by name.
         decollate: as in the parent, but off by default.
         val_handlers: handlers with an ``attach`` method.
-        kwargs: further arguments of the parent.
+        kwargs: further arguments of the parent, but for ``key_val_metric`` and ``metric_cmp_fn``, which are set.
     """
 
     def __init__(

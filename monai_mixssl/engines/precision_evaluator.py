@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from monai_mixssl.engines.precision import autocast
-from monai_mixssl.engines.precision_trainer import named_losses
+from monai_mixssl.engines.precision_trainer import named_losses, prepared, refuse_amp
 from monai_mixssl.engines.prepare_labelled import PrepareLabelledBatch
 
 __all__ = ["PrecisionEvaluator"]
@@ -35,7 +35,11 @@ class PrecisionEvaluator(SupervisedEvaluator):
         prepare_batch: default :py:class:`~monai_mixssl.engines.PrepareLabelledBatch`.
         decollate: as in the parent, but off by default.
         val_handlers: handlers with an ``attach`` method.
-        kwargs: further arguments of ``SupervisedEvaluator``, such as ``key_val_metric``.
+        kwargs: further arguments of ``SupervisedEvaluator``, such as ``key_val_metric``, but for ``amp`` and
+            ``amp_kwargs``, whose place ``precision`` takes.
+
+    Raises:
+        ConfigError: as the trainer.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class PrecisionEvaluator(SupervisedEvaluator):
         **kwargs: Any,
     ) -> None:
         device = torch.device(device)
+        refuse_amp(kwargs)
         autocast(device, precision)  # refuses a wrong precision now rather than in the first batch
         self.precision = precision
         self.loss_function = loss_function
@@ -66,10 +71,10 @@ class PrecisionEvaluator(SupervisedEvaluator):
         )
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
-        inputs, targets = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+        inputs, targets, args, options = prepared(engine, batchdata)
         engine.state.output = {Keys.IMAGE: inputs, Keys.LABEL: targets}
         with engine.mode(engine.network), autocast(engine.state.device, self.precision):
-            engine.state.output[Keys.PRED] = engine.inferer(inputs, engine.network)
+            engine.state.output[Keys.PRED] = engine.inferer(inputs, engine.network, *args, **options)
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             if self.loss_function is not None and targets is not None:
                 engine.state.output.update(named_losses(self.loss_function(engine.state.output[Keys.PRED], targets)))

@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader
 
 from monai_mixssl.engines.precision import autocast, grad_scaler, warn_where_slow
 from monai_mixssl.engines.prepare_labelled import PrepareLabelledBatch
-from monai_mixssl.errors import TrainingError
+from monai_mixssl.errors import ConfigError, TrainingError
 
-__all__ = ["PrecisionTrainer", "detached", "named_losses"]
+__all__ = ["PrecisionTrainer", "detached", "named_losses", "prepared", "refuse_amp"]
 
 
 class PrecisionTrainer(SupervisedTrainer):
@@ -37,10 +37,10 @@ class PrecisionTrainer(SupervisedTrainer):
         device: where to train.
         max_epochs: number of epochs.
         train_data_loader: yields the batches that ``prepare_batch`` takes.
-        network: takes images (B, C, \\*spatial), returns a tensor, or a dictionary, list or tuple of them.
+        network: takes images (B, C, \\*spatial), returns a tensor, or a dictionary, list or tuple that holds some.
         optimizer: a torch optimizer.
-        loss_function: called as ``loss_function(prediction, target)``, returns a scalar, or a dictionary of scalars
-            whose ``"loss"`` is minimised.
+        loss_function: called as ``loss_function(prediction, target)``, returns a tensor, whose mean is minimised, or a
+            dictionary of scalars whose ``"loss"`` is.
         precision: ``"none"``, ``"bf16"`` or ``"fp16"``.
         max_grad_norm: clip the gradients' total norm to this value; None leaves them.
         accumulation_steps: batches whose gradients are averaged before a step; a last, shorter group of an epoch is
@@ -48,9 +48,11 @@ class PrecisionTrainer(SupervisedTrainer):
         prepare_batch: default :py:class:`~monai_mixssl.engines.PrepareLabelledBatch`.
         decollate: as in the parent, but off by default: nothing in the default run needs the batch taken apart.
         train_handlers: handlers with an ``attach`` method.
-        kwargs: further arguments of ``SupervisedTrainer``.
+        kwargs: further arguments of ``SupervisedTrainer``, but for ``amp`` and ``amp_kwargs``, whose place
+            ``precision`` takes.
 
     Raises:
+        ConfigError: where ``amp`` is asked for, or, while running, a dictionary of losses has no ``"loss"``.
         TrainingError: while running, where the loss or the gradient is not finite; the message names epoch, iteration
             and sample ids. With fp16 the scaler first halves its scale, leaving out a step each time, until that is
             below 1.
@@ -75,6 +77,7 @@ class PrecisionTrainer(SupervisedTrainer):
         **kwargs: Any,
     ) -> None:
         device = torch.device(device)
+        refuse_amp(kwargs)
         autocast(device, precision)  # refuses a wrong precision now rather than in the first step
         warn_where_slow(device, precision)
         self.precision = precision
@@ -127,7 +130,7 @@ class PrecisionTrainer(SupervisedTrainer):
         return position == first, position + 1 == first + size, size
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
-        inputs, targets = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+        inputs, targets, args, options = prepared(engine, batchdata)
         engine.state.output = {Keys.IMAGE: inputs, Keys.LABEL: targets}
         begins, ends, group = self._accumulation()
         engine.network.train()
@@ -138,7 +141,7 @@ class PrecisionTrainer(SupervisedTrainer):
 
         with _local_gradients(engine.network, enabled=not ends):
             with autocast(engine.state.device, self.precision):
-                engine.state.output[Keys.PRED] = engine.inferer(inputs, engine.network)
+                engine.state.output[Keys.PRED] = engine.inferer(inputs, engine.network, *args, **options)
                 engine.fire_event(IterationEvents.FORWARD_COMPLETED)
                 losses = named_losses(engine.loss_function(engine.state.output[Keys.PRED], targets))
             loss = losses[Keys.LOSS]
@@ -199,22 +202,37 @@ def _parts(engine: Any) -> str:
     return ", ".join(f"{name} {value:.3g}" for name, value in parts.items())
 
 
+def refuse_amp(kwargs: dict[str, Any]) -> None:
+    """Take MONAI's ``amp`` and ``amp_kwargs`` out of arguments; they are refused where they ask for anything."""
+    if any([kwargs.pop("amp", False), kwargs.pop("amp_kwargs", None)]):
+        raise ConfigError("amp has no effect here: say precision='bf16', or precision='fp16' on a GPU, instead.")
+
+
+def prepared(engine: Any, batchdata: Any) -> tuple[Any, Any, Sequence[Any], Mapping[str, Any]]:
+    """Inputs and targets of a batch, and what else the network is called with, as MONAI's engines take them."""
+    batch = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+    return (*batch, (), {}) if len(batch) == 2 else batch
+
+
 def named_losses(losses: torch.Tensor | dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The parts of a loss by name, ``"loss"`` for one that is a single number.
+    """The parts of a loss by name, ``"loss"`` for one that has no parts, as MONAI's trainer its mean.
 
     Computed on ``MetaTensor``s, a loss is one too, with the metadata of a whole batch: only its number is kept.
     """
-    parts = losses if isinstance(losses, dict) else {str(Keys.LOSS): losses}
+    parts = losses if isinstance(losses, dict) else {str(Keys.LOSS): losses.mean()}
+    if Keys.LOSS not in parts:
+        raise ConfigError(f"the loss function gives {', '.join(map(repr, parts))} but needs a 'loss', to be minimised.")
     return {name: part.as_tensor() if isinstance(part, MetaTensor) else part for name, part in parts.items()}
 
 
 def detached(prediction: Any) -> Any:
-    """A prediction without its graph: a tensor, or a dictionary, list or tuple of tensors."""
+    """A prediction without its graph: tensors, in dictionaries, lists and tuples; what is none stays as it is."""
     if isinstance(prediction, dict):
         return {name: detached(value) for name, value in prediction.items()}
     if isinstance(prediction, list | tuple):
-        return [detached(value) for value in prediction]
-    return prediction.detach()
+        values = [detached(value) for value in prediction]
+        return type(prediction)(*values) if hasattr(prediction, "_fields") else type(prediction)(values)
+    return prediction.detach() if isinstance(prediction, torch.Tensor) else prediction
 
 
 def _local_gradients(network: torch.nn.Module, enabled: bool) -> AbstractContextManager[None]:

@@ -84,6 +84,7 @@ class RunCheckpoint:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
         engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self._release_signals)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._give_up)
 
     def run(self, trainer: Trainer) -> None:
         """Attach to a trainer, after its other handlers, and run it.
@@ -146,7 +147,7 @@ class RunCheckpoint:
             )
 
     def _iteration_completed(self, engine: Workflow) -> None:
-        if not engine.state.optimizer_stepped or engine.state.iteration % engine.state.epoch_length == 0:
+        if not _stepped(engine) or engine.state.iteration % engine.state.epoch_length == 0:
             return
         due = engine.state.iteration % self.interval == 0 or time.monotonic() - self._last_time >= self.seconds
         stop = self._signal_anywhere()
@@ -188,6 +189,10 @@ class RunCheckpoint:
         except ValueError:  # not in the main thread, as in some notebooks: signals stay whose they are
             logger.info("not in the main thread: no checkpoint will be saved on SIGTERM.")
 
+    def _give_up(self, engine: Workflow, error: BaseException) -> None:
+        self._release_signals()
+        raise error  # with a handler for it, Ignite no longer does
+
     def _release_signals(self) -> None:
         for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
@@ -197,6 +202,15 @@ class RunCheckpoint:
 def latest_iteration(folder: str | Path) -> int:
     """The iteration of a folder's newest checkpoint; 0 where it holds none."""
     return max(_checkpoints(Path(folder)), default=0)
+
+
+def _stepped(engine: Workflow) -> bool:
+    """Whether the gradients of all batches so far are in the weights."""
+    stepped = getattr(engine.state, "optimizer_stepped", None)
+    if stepped is not None:
+        return bool(stepped)
+    group = getattr(engine, "accumulation_steps", 1)  # MONAI's own trainer counts anew in every epoch
+    return ((engine.state.iteration - 1) % engine.state.epoch_length + 1) % group == 0
 
 
 def _checkpoints(folder: Path) -> dict[int, Path]:

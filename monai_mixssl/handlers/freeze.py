@@ -72,6 +72,8 @@ class FreezeEncoder:
             for parameter in self._parameters:
                 parameter.requires_grad_(not frozen)
         if frozen:
+            for parameter in self._parameters:  # one of before would be decayed and carried on by the optimizer
+                parameter.grad = None
             # the trainer sets the whole network to training mode in every iteration; here the encoder is turned back,
             # just before it runs, so that neither statistics nor dropped connections change from batch to batch
             self._hook = self._encoder.register_forward_pre_hook(_evaluate)

@@ -22,8 +22,8 @@ class JsonLinesLog:
     """Append the losses of training and the metrics of validation to a file of JSON lines.
 
     Each line holds ``event`` (``"train"`` or ``"validation"``), ``epoch``, ``iteration``, ``seconds`` (wall-clock since
-    this process began to train) and the scalars. When a resumed run starts, the lines beyond its checkpoint are cut
-    off: they are about to be written again.
+    this process began to train) and the scalars. When a run starts, the lines beyond its iteration are cut off, since
+    they are about to be written again: for a resumed run those beyond its checkpoint, for a new one all.
 
     Args:
         path: the file.

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
 import pytest
 import torch
 from ignite.engine import Events
 from monai.data import DataLoader, Dataset, MetaTensor
+from monai.engines.utils import PrepareBatchExtraInput
 
 from monai_mixssl.engines import PrecisionEvaluator, PrecisionTrainer, PrepareLabelledBatch, mean_over_images
 from monai_mixssl.errors import ConfigError, TrainingError
@@ -75,6 +77,85 @@ def test_predictions_in_a_list_are_detached_too():
     run.run()
     assert not run.state.output["pred"][0].requires_grad
     assert not run.state.output["pred"][1]["again"].requires_grad
+
+
+class Pair(NamedTuple):
+    """As some networks answer: the prediction, and something more."""
+
+    logits: torch.Tensor
+    more: None = None
+
+
+@pytest.mark.parametrize("answer", [tuple, Pair._make], ids=["tuple", "named tuple"])
+def test_predictions_keep_the_type_of_what_holds_them_and_what_is_no_tensor(answer):
+    class Answers(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = network()
+
+        def forward(self, image):
+            return answer([self.one(image), None])
+
+    run = trainer(Answers(), items(3), lambda pred, label: torch.nn.functional.cross_entropy(pred[0], label))
+    run.run()
+    pred = run.state.output["pred"]
+    assert type(pred) is type(answer([0, None]))
+    assert pred[1] is None
+    assert not pred[0].requires_grad
+
+
+class Scaled(torch.nn.Module):
+    """Takes a second input by position and a third by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = network()
+
+    def forward(self, image, scale, offset=0.0):
+        return self.one(image) * scale[:, None] + offset[:, None]
+
+
+def test_what_prepare_batch_gives_beside_inputs_and_targets_reaches_the_network():
+    data = [{**item, "scale": torch.tensor(2.0), "offset": torch.tensor(3.0)} for item in items(3)]
+    net = Scaled()
+    images = torch.stack([item["image"].as_tensor() for item in data])
+    expected = 2 * net.one(images) + 3
+    by_position, by_name = PrepareBatchExtraInput("scale"), PrepareBatchExtraInput({"offset": "offset"})
+
+    def both(*given, **options):
+        return (*by_position(*given, **options)[:3], by_name(*given, **options)[3])
+
+    run = trainer(net, data, prepare_batch=both)
+    run.run()
+    torch.testing.assert_close(run.state.output["pred"], expected.detach())
+    evaluator = PrecisionEvaluator("cpu", DataLoader(Dataset(data), batch_size=3), net, prepare_batch=both)
+    evaluator.run()
+    torch.testing.assert_close(
+        evaluator.state.output["pred"], net(images, torch.full((3,), 2.0), torch.full((3,), 3.0))
+    )
+
+
+def test_a_loss_an_image_is_averaged_as_monais_trainer_does():
+    data = items(3)
+    nets = [network(), network()]
+    trainer(nets[0], data, torch.nn.CrossEntropyLoss(reduction="none")).run()
+    trainer(nets[1], data).run()
+    for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_losses_without_the_one_to_minimise_are_refused():
+    with pytest.raises(ConfigError, match=r"gives 'dice' but needs a 'loss'"):
+        trainer(network(), items(3), lambda pred, label: {"dice": pred.mean()}).run()
+
+
+@pytest.mark.parametrize("asked", [{"amp": True}, {"amp_kwargs": {"dtype": torch.bfloat16}}], ids=["amp", "amp_kwargs"])
+def test_monais_amp_is_refused_and_not_ignored(asked):
+    with pytest.raises(ConfigError, match="precision='bf16'"):
+        trainer(network(), items(3), **asked)
+    with pytest.raises(ConfigError, match="precision='bf16'"):
+        PrecisionEvaluator("cpu", items(1), network(), **asked)
+    trainer(network(), items(3), amp=False)
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_images():

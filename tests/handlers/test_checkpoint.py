@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
+from monai.engines import SupervisedTrainer
 from monai.handlers import LrScheduleHandler, ValidationHandler
 
 from monai_mixssl.errors import InterruptedRunError, RunFolderError
@@ -101,6 +102,42 @@ def test_sigterm_saves_a_checkpoint_and_says_how_to_go_on(small_run, tmp_path):
     assert run.trainer.state.iteration == 5
     assert latest_iteration(tmp_path / "checkpoints") == 5
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("by_run", [True, False], ids=["run", "attach"])
+def test_a_training_that_fails_gives_the_signals_back(small_run, tmp_path, by_run):
+    def fail(engine):
+        raise Stopped
+
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    run = prepare(small_run, tmp_path, stop_at=fail)
+    if not by_run:
+        run.checkpoint.attach(run.trainer)
+    with pytest.raises(Stopped):
+        go(run) if by_run else run.trainer.run()
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+@pytest.mark.parametrize(("group", "saved"), [(1, [4, 5]), (2, [4, 5])])
+def test_monais_own_trainer_is_saved_where_its_optimizer_has_stepped(tmp_path, group, saved):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    batches = [{"image": torch.rand(2, 1, 2, 2), "label": torch.tensor([0, 1])} for _ in range(5)]
+    seen = []
+    trainer = SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=1,
+        train_data_loader=batches,
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
+        loss_function=torch.nn.CrossEntropyLoss(),
+        accumulation_steps=group,
+        decollate=False,
+    )
+    checkpoint = RunCheckpoint(tmp_path, {"network": network}, interval=1)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(latest_iteration(tmp_path)))
+    checkpoint.run(trainer)
+    assert sorted(int(path.stem.rpartition("_")[2]) for path in tmp_path.iterdir()) == saved
+    assert seen == ([0, 1, 2, 3, 4] if group == 1 else [0, 0, 2, 2, 4])  # before each iteration's own
 
 
 def test_only_the_newest_checkpoints_are_kept_also_across_a_resume(small_run, tmp_path):

@@ -64,6 +64,13 @@ def test_the_encoder_is_frozen_for_the_epochs_asked_for_and_learns_after_them() 
     assert all(parameter.requires_grad for parameter in training.network.parameters())
 
 
+def test_gradients_of_before_do_not_move_a_frozen_encoder() -> None:
+    training = Training(1)
+    training.network.eval()(torch.rand(2, 1, 16, 16)).sum().backward()  # as a search for a learning rate leaves them
+    start, first, *_ = training.run().states
+    assert changed(start, first) == {"head.weight", "head.bias"}
+
+
 def test_no_epochs_freeze_nothing() -> None:
     start, first, *_ = Training(0).run().states
     assert "encoder.conv1.weight" in changed(start, first)
