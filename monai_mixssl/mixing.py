@@ -61,7 +61,7 @@ def blend(
 
     Returns:
         The blend, with the shape, type and device of the target and, where that is a ``MetaTensor``, with a copy of its
-        metadata. A transparency of 1 gives the target's values, whatever the options.
+        metadata. A transparency of 1 everywhere gives the target's values, whatever the options.
 
     Raises:
         ConfigError: when the shapes do not fit, the transparency is not within [0, 1], ``match`` is unknown, or the
@@ -200,7 +200,7 @@ def _compute_dtype(*images: Tensor) -> torch.dtype:
         if image.dtype == torch.bool or image.dtype.is_complex:
             raise ConfigError(f"Images of type {image.dtype} cannot be blended: convert to integer or float first.")
     wide = {torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64}
-    return torch.float64 if images[0].dtype in wide else torch.float32
+    return torch.float64 if any(image.dtype in wide for image in images) else torch.float32
 
 
 def _as_weight(transparency: float | Tensor | np.ndarray, image: Tensor, batch: bool) -> Tensor:

@@ -189,6 +189,14 @@ def test_constant_images_stay_finite(match, level):
         torch.testing.assert_close(blend(constant, x, t, match=match), constant)
 
 
+def test_a_source_beyond_the_range_of_float32_keeps_its_contrast():
+    target = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    source = torch.arange(64, dtype=torch.float64).reshape(1, 8, 8) * 1e-3 + 1e6
+    ramp = torch.arange(64, dtype=torch.float64).reshape(1, 8, 8)
+    expected = (ramp - ramp.mean()) / ramp.std(correction=0) * target.std(correction=0) + target.mean()
+    torch.testing.assert_close(match_intensity(source, target), expected.float(), rtol=1e-4, atol=1e-4)
+
+
 def test_constant_source_becomes_the_targets_mean_and_not_amplified_rounding():
     x, s = image(0, (1, 9, 9), torch.float32), torch.full((1, 9, 9), 0.1)
     torch.testing.assert_close(match_intensity(s, x), x.mean().expand(1, 9, 9))

@@ -32,13 +32,18 @@ class TransparencyLoss(nn.Module):
             Scalar, float32.
 
         Raises:
-            ConfigError: when one is a number and the other a map, or the batch sizes or dimensions differ.
+            ConfigError: when one is a number and the other a map, the batch sizes or dimensions differ, or there are
+                two dimensions, which is neither.
         """
         if prediction.ndim != transparency.ndim or prediction.shape[:2] != transparency.shape[:2]:
             raise ConfigError(
                 f"Predicted and true transparency do not go together ({tuple(prediction.shape)} and "
                 f"{tuple(transparency.shape)}); set the network's transparency to 'map' if and only if the mix-up "
                 "transform draws maps."
+            )
+        if prediction.ndim == 2:
+            raise ConfigError(
+                f"The transparency has shape {tuple(prediction.shape)} but must be (B,), or a map (B, 1, *grid)."
             )
         predicted, true = as_float32(prediction), as_float32(transparency)
         if true.ndim > 1:

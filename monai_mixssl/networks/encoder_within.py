@@ -14,7 +14,8 @@ from monai_mixssl.errors import ConfigError
 __all__ = ["encoder_parameters", "find_encoder", "untrained_prefixes", "unwrap"]
 
 _RESNET_HEAD = ("fc",)
-_EFFICIENTNET_HEAD = ("_conv_head", "_bn1", "_fc")
+# built, and kept for strict loading, but no feature map passes it
+EFFICIENTNET_HEAD = ("_conv_head", "_bn1", "_fc")
 
 
 def unwrap(network: nn.Module) -> nn.Module:
@@ -55,7 +56,7 @@ def find_encoder(network: nn.Module) -> tuple[nn.Module, str]:
 def untrained_prefixes(encoder: nn.Module) -> tuple[str, ...]:
     """Names at the start of those of an encoder's weights that no feature map passes: its classification head."""
     if isinstance(encoder, EfficientNet):
-        return _EFFICIENTNET_HEAD
+        return EFFICIENTNET_HEAD
     return _RESNET_HEAD if isinstance(encoder, ResNet) else ()
 
 

@@ -15,6 +15,7 @@ from monai.utils import optional_import
 from torch import nn
 
 from monai_mixssl.errors import ConfigError
+from monai_mixssl.networks.encoder_within import EFFICIENTNET_HEAD
 from monai_mixssl.networks.normalization import NormSpec, parse_norm
 from monai_mixssl.networks.small_stem_resnet import SmallStemResNetEncoder, register_small_stem_resnets
 
@@ -36,8 +37,6 @@ _SWIN_ARGUMENTS: dict[str, Any] = {
     "downsample": "merging",
     "use_v2": False,
 }
-# EfficientNet's classification head is built, and kept for strict loading, but no feature map passes it
-_EFFICIENTNET_HEAD = ("_conv_head", "_bn1", "_fc")
 _LARGEST_STRIDE_SHARE = 4
 
 
@@ -144,7 +143,7 @@ def _build_registered(
         encoder = entry["type"](**parameters)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"backbone {backbone!r} cannot be built with norm {norm!r}: {error}") from error
-    untrained = _EFFICIENTNET_HEAD if isinstance(encoder, EfficientNet) else ()
+    untrained = EFFICIENTNET_HEAD if isinstance(encoder, EfficientNet) else ()
     for name in untrained:
         getattr(encoder, name).requires_grad_(False)
     record = {

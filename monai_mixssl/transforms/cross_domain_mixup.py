@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from monai_mixssl.errors import ConfigError
-from monai_mixssl.mixing import Match, blend, check_match
+from monai_mixssl.mixing import Match, blend, check_match, match_intensity
 from monai_mixssl.sources.base import Source
 from monai_mixssl.transforms.transparency import MapMode, TransparencySampler
 
@@ -57,7 +57,7 @@ class CrossDomainMixup(Transform):
             transparency: the target's weight, a number in [0, 1] or a map of them, (1 | C, *spatial).
 
         Returns:
-            The blend, in the target's type and with its metadata.
+            The blend, a tensor of the target's dtype with its metadata.
 
         Raises:
             ConfigError: when the shapes do not fit or the transparency is not within [0, 1].
@@ -151,7 +151,7 @@ class RandCrossDomainMixup(RandomizableTransform):
             randomize: whether to draw anew; otherwise the last draw is applied again.
 
         Returns:
-            The blend, in the target's type and with its metadata; a copy of the target where none is drawn.
+            The blend, a tensor of the target's dtype with its metadata; a copy of the target where none is drawn.
 
         Raises:
             ConfigError: when a draw of the transparency falls outside [0, 1], or an earlier draw was made for another
@@ -175,5 +175,4 @@ class RandCrossDomainMixup(RandomizableTransform):
         target = convert_to_tensor(img, track_meta=False)
         if self.source_image is None:
             return target.clone()
-        # a blend in which nothing of the target is left
-        return blend(target, self.source_image, 0.0, match=self.mixup.match, renormalize=False)
+        return match_intensity(self.source_image, target, self.mixup.match)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import get_track_meta
-from monai.transforms import MapTransform, Randomizable
+from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_tensor
 from torch.distributions import Distribution
 
@@ -75,6 +75,8 @@ class CrossDomainMixupd(MapTransform):
             ConfigError: when the shapes do not fit or the transparency is not within [0, 1].
         """
         d = dict(data)
+        if self.first_key(d) == ():  # none of the keys, and that is allowed
+            return d
         for needed in (self.source_key, self.transparency_key):
             if needed not in d:
                 raise KeyError(f"Key `{needed}` of transform `{type(self).__name__}` was missing in the data.")
@@ -83,7 +85,7 @@ class CrossDomainMixupd(MapTransform):
         return d
 
 
-class RandCrossDomainMixupd(Randomizable, MapTransform):
+class RandCrossDomainMixupd(RandomizableTransform, MapTransform):
     """Dictionary-based version of :class:`RandCrossDomainMixup`, which leaves what pretraining needs in the sample.
 
     For each key, say ``"image"``, the sample afterwards holds
@@ -148,6 +150,7 @@ class RandCrossDomainMixupd(Randomizable, MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
         self.keep_source = keep_source
         self.blend = blend
         self.mixup = RandCrossDomainMixup(source, transparency, map_cells, match, renormalize, prob, map_mode)
@@ -166,6 +169,7 @@ class RandCrossDomainMixupd(Randomizable, MapTransform):
     def randomize(self, data: Any) -> None:
         """Draw anew for an image of the shape of ``data``."""
         self.mixup.randomize(data)
+        self._do_transform = self.mixup._do_transform
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Blend the images under ``keys``.
@@ -197,7 +201,8 @@ class RandCrossDomainMixupd(Randomizable, MapTransform):
     def _drawn_source(self, key: Hashable, target: torch.Tensor) -> torch.Tensor:
         drawn = self.mixup.source_image
         if drawn is None:
-            return convert_to_tensor(target, track_meta=False).clone()
+            # as drawn ones are: a batch holds both. At a transparency of 1 its values do not matter
+            return convert_to_tensor(target, dtype=torch.float32, device="cpu", track_meta=False).clone()
         if drawn.shape != target.shape:
             raise ConfigError(
                 f"the image under {key!r} is {tuple(target.shape)} and the source drawn for the first key is "

@@ -47,8 +47,10 @@ class TransparencySampler:
         map_cells: int = 0,
         map_mode: MapMode = "nearest",
     ) -> None:
-        if map_cells < 0:
-            raise ConfigError(f"map_cells is {map_cells} but must be 0 (a number per image) or more (cells per axis).")
+        if not isinstance(map_cells, int | np.integer) or isinstance(map_cells, bool) or map_cells < 0:
+            raise ConfigError(
+                f"map_cells is {map_cells!r} but must be 0 (a number per image) or more (cells per axis)."
+            )
         if map_mode not in ("nearest", "linear"):
             raise ConfigError(f'map_mode is {map_mode!r} but must be "nearest" or "linear".')
         if not isinstance(transparency, Distribution):
@@ -103,6 +105,8 @@ class TransparencySampler:
 
 def _bounds(transparency: float | Sequence[float]) -> tuple[float, float]:
     try:
+        if isinstance(transparency, str):  # NumPy would read a number in it
+            raise TypeError
         low, high = np.broadcast_to(np.asarray(transparency, dtype=float), (2,)).tolist()
     except (TypeError, ValueError):
         low = high = float("nan")

@@ -108,7 +108,8 @@ def test_an_image_of_another_shape_is_refused_rather_than_broadcast() -> None:
 
 
 @pytest.mark.parametrize(
-    ("predicted", "true"), [((2,), (2, 1, 4, 4)), ((2, 1, 2, 2), (2,)), ((2,), (3,)), ((2, 1, 2, 2), (2, 1, 4, 4, 4))]
+    ("predicted", "true"),
+    [((2,), (2, 1, 4, 4)), ((2, 1, 2, 2), (2,)), ((2,), (3,)), ((2, 1, 2, 2), (2, 1, 4, 4, 4)), ((2, 1), (2, 1))],
 )
 def test_a_number_and_a_map_do_not_go_together(predicted: tuple[int, ...], true: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="transparency"):

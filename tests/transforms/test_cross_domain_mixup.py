@@ -193,7 +193,7 @@ def test_transform_can_be_pickled_and_goes_on_where_it_was():
 
 
 @pytest.mark.parametrize(
-    "given", [-0.1, 1.5, float("nan"), (0.8, 0.2), (0.5, 1.2), (0.1, 0.5, 0.9), (0.5,), "half", None, {}]
+    "given", [-0.1, 1.5, float("nan"), (0.8, 0.2), (0.5, 1.2), (0.1, 0.5, 0.9), (0.5,), "half", "0.5", None, {}]
 )
 def test_unusable_transparency_is_refused(given):
     with pytest.raises(ConfigError, match=r"must be a number in \[0, 1\]"):
@@ -217,6 +217,9 @@ def test_distribution_of_several_numbers_is_refused(vector):
     [
         ({"match": "median"}, "match is 'median'"),
         ({"map_cells": -1}, "map_cells is -1"),
+        ({"map_cells": 2.5}, "map_cells is 2.5"),
+        ({"map_cells": True}, "map_cells is True"),
+        ({"map_cells": "2"}, "map_cells is '2'"),
         ({"map_mode": "cubic"}, "map_mode is 'cubic'"),
         ({"source": "dead_leaves"}, "source is a str"),
         ({"source": DeadLeaves}, "source is a ABCMeta"),

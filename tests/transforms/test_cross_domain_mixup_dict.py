@@ -18,6 +18,7 @@ from monai.transforms import (
     Invertd,
     LoadImaged,
     RandFlipd,
+    RandomizableTransform,
     RandRotated,
     RandSpatialCropd,
     RandSpatialCropSamplesd,
@@ -128,6 +129,11 @@ def test_deterministic_version_blends_with_what_the_sample_holds():
     assert torch.equal(result["photograph"], sample["photograph"])
 
 
+def test_deterministic_version_leaves_a_sample_without_any_of_its_keys_where_that_is_allowed():
+    sample = {"other": 1}
+    assert CrossDomainMixupd("image", "photo", "t", allow_missing_keys=True)(sample) == sample
+
+
 @pytest.mark.parametrize("missing", ["image", "photograph", "t"])
 def test_deterministic_version_names_the_missing_key(missing):
     sample = {"image": torch.rand(1, 8, 8), "photograph": torch.rand(1, 8, 8), "t": 0.25}
@@ -215,11 +221,41 @@ def test_lazy_pipelines_resample_before_blending_with_the_same_result(scan):
 
 
 def test_lazy_transforms_may_follow_the_blend():
-    chain = Compose([seeded(), RandRotated(["image", "image_target"], 0.5, prob=1.0, keep_size=True)], lazy=True)
-    result = chain(images(1)[0])
-    assert result["image"].shape == result["image_target"].shape
-    assert torch.equal(result["image"].affine, result["image_target"].affine)
-    assert not result["image"].pending_operations
+    image = images(1)[0]
+
+    def run(lazy):
+        turn = RandRotated(["image", "image_target"], 0.5, prob=1.0, keep_size=True)
+        return Compose([seeded(), turn], lazy=lazy).set_random_state(seed=3)(image)
+
+    lazy, eager = run(True), run(False)
+    for key in ("image", "image_target"):
+        torch.testing.assert_close(lazy[key].as_tensor(), eager[key].as_tensor())
+        assert not lazy[key].pending_operations
+    assert torch.equal(lazy["image"].affine, lazy["image_target"].affine)
+    assert not np.allclose(lazy["image_target"], image["image"], atol=0.01)  # it is turned
+
+
+def test_it_is_a_random_transform_as_monai_knows_them():
+    mixup = seeded(prob=0.5)
+    assert isinstance(mixup, RandomizableTransform)
+    assert mixup.prob == 0.5
+    done = []
+    for image in images(1) * 20:
+        source = mixup(image)["image_source_id"]
+        done.append(mixup._do_transform)
+        assert mixup._do_transform == bool(source)
+    assert {True, False} == set(done)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_sources_of_blended_and_of_missed_integer_images_collate(num_workers):
+    items = [{"image": np.full((1, 8, 8), k, np.int16)} for k in range(8)]
+    loader = DataLoader(Dataset(items, seeded(prob=0.5, blend=False)), batch_size=8, num_workers=num_workers)
+    (batch,) = loader
+    assert batch["image_source"].dtype == torch.float32
+    missed = batch["image_transparency"] == 1
+    assert 0 < missed.sum() < 8
+    assert torch.equal(batch["image_source"][missed], batch["image"][missed].float())
 
 
 def test_all_names_are_exported_with_monais_aliases():
