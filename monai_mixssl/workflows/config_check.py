@@ -79,7 +79,7 @@ def check_config(
         ConfigError: for a key or an argument that nothing uses, a value that a rule refuses or that takes the place of
             an object, or a run id that the config lacks.
     """
-    last_line.install()
+    last_line.install_for_run()
     parser = running_parser()
     workflow, runs = running_workflow(parser)
     if runs and workflow is not None:

@@ -78,7 +78,7 @@ def exportable_classifier(path: str | Path, size: Sequence[int] | None = None) -
     Raises:
         DataError: where the file cannot be read or holds no classifier.
     """
-    last_line.install()  # the export commands run nothing of what ``initialize`` lists
+    last_line.install_for_run()  # the export commands run nothing of what ``initialize`` lists
     return exportable(load_classifier(path), size or model_metadata(path)["image_size"])
 
 
@@ -95,7 +95,7 @@ def exportable_segmenter(path: str | Path, size: Sequence[int] | None = None) ->
     Raises:
         DataError: where the file cannot be read or holds no segmentation network.
     """
-    last_line.install()
+    last_line.install_for_run()
     return exportable(load_segmenter(path), size or segmenter_metadata(path)["patch_size"])
 
 
@@ -114,7 +114,7 @@ def exportable_embedding(path: str | Path, pooling: Pooling = "last", size: Sequ
         DataError: where the file cannot be read.
         ConfigError: where the pooling is not known.
     """
-    last_line.install()
+    last_line.install_for_run()
     metadata = read_encoder_metadata(path)
     record = metadata["record"]
     if size is None:

@@ -4,6 +4,9 @@
 MONAI wraps whatever a config raises in ``RuntimeError("Failed to evaluate …")``, and a data loader's worker hands an
 exception over as text, so the sentence that counts stands somewhere above the last line of Python's traceback. The hook
 finds it and prints nothing else. ``MONAI_MIXSSL_DEBUG=1`` in the environment prints the traceback first.
+
+That is for a process which is nothing but a run. In a program that makes a workflow, errors are the program's: its own
+hook does what it would, and after an error of ours the sentence follows.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker, util
 from types import TracebackType
 from typing import Any
@@ -27,9 +30,10 @@ import torch
 
 from monai_mixssl.errors import MixSSLError
 
-__all__ = ["DEBUG_VARIABLE", "PREFIX", "innermost_type", "install", "sentence_for"]
+__all__ = ["DEBUG_VARIABLE", "PREFIX", "innermost_type", "install", "install_for_run", "sentence_for"]
 
 PREFIX = "monai-mixssl: error: "
+_COMMANDS = ("monai.bundle.__main__", "monai_mixssl.__main__")
 DEBUG_VARIABLE = "MONAI_MIXSSL_DEBUG"
 _PATIENCE = 2.0  # seconds
 
@@ -79,15 +83,31 @@ def install() -> None:
         sys.excepthook = _excepthook
 
 
+def install_for_run() -> None:
+    """Do as :func:`install` where this process is a command; in another program only have the sentence follow."""
+    global _hook_before
+    if getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", None) in _COMMANDS:
+        install()
+    elif _hook_before is None and sys.excepthook is not _excepthook:
+        _hook_before = sys.excepthook
+        sys.excepthook = _sentence_after
+
+
+_hook_before: Callable[..., object] | None = None
+
+
+def _sentence_after(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    (_hook_before or sys.__excepthook__)(kind, error, trace)
+    if (sentence := _own_sentence(error)) is not None:
+        print(f"{PREFIX}{sentence}", file=sys.stderr, flush=True)
+
+
 def sentence_for(error: BaseException) -> str | None:
     """The sentence that explains an exception, or one of those that it was raised from; None for one not foreseen."""
+    if (own := _own_sentence(error)) is not None:
+        return own
     chain = list(_chain(error))
     causes = list(_chain(error, handled=False))
-    for link in chain:
-        if ours := _OURS_IN_TEXT.findall(str(link)):
-            return _one_line(ours[-1])
-        if isinstance(link, MixSSLError):
-            return _one_line(str(link))
     for link in chain:
         if isinstance(link, KeyboardInterrupt):
             return _INTERRUPTED
@@ -100,6 +120,16 @@ def sentence_for(error: BaseException) -> str | None:
             return _REFUSED[link.errno]
         if _DISK_FULL_IN_TEXT.search(str(link)):
             return _DISK_FULL
+    return None
+
+
+def _own_sentence(error: BaseException) -> str | None:
+    """The sentence of the first error of this package in the chain."""
+    for link in _chain(error):
+        if ours := _OURS_IN_TEXT.findall(str(link)):
+            return _one_line(ours[-1])
+        if isinstance(link, MixSSLError):
+            return _one_line(str(link))
     return None
 
 

@@ -56,7 +56,7 @@ class _PackagedWorkflow(ConfigWorkflow):
         workflow_type: str | None = None,
         **kwargs: Any,
     ) -> None:
-        last_line.install()
+        last_line.install_for_run()
         if config_file is None:
             root = bundle_root(self.bundle)
             config_file = str(root / "configs" / self.config_name)

@@ -61,7 +61,7 @@ def require_check() -> None:
     parser = running_parser()
     refuse_stray_words(parser)
     if parser not in _CHECKED:
-        last_line.install()
+        last_line.install_for_run()
         raise ConfigError(
             "the config was not checked; call the workflow's initialize() before its run(), have its list call "
             "mixssl.check_config, and put values with spaces in quotes: a word that belongs to no key is taken for "
@@ -90,7 +90,7 @@ def refuse_stray_words(parser: ConfigParser) -> None:
         ("final_id", workflow.final_id, "finalize"),
     ):
         if word != usual and (not word or word not in parser or not _can_be_run(parser[word])):
-            last_line.install()
+            last_line.install_for_run()
             raise ConfigError(
                 f"a word that belongs to no key was taken for MONAI's {name}, and the config has no such list; put "
                 "values with spaces in quotes, and -- before every key"

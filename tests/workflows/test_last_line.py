@@ -13,7 +13,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from monai_mixssl.errors import ConfigError, DataError, TrainingError  # noqa: F401 (named in the statements below)
-from monai_mixssl.workflows.last_line import innermost_type, install, sentence_for
+from monai_mixssl.workflows.last_line import PREFIX, innermost_type, install, sentence_for
 
 DISK_FULL = (
     "the disk is full; free some space where the output folder is, then give the same command with --resume True to "
@@ -212,6 +212,45 @@ def test_a_failed_run_says_one_sentence_and_nothing_else(name: str, command: obj
     script.write_text(INSTALL + body)
     ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]  # a fixture
     assert (ended.status, ended.err) == (status, f"monai-mixssl: error: {sentence}\n")
+
+
+PROGRAM = """
+import atexit, sys
+import monai_mixssl
+if {own_hook}:
+    sys.excepthook = lambda *error: print("the program's own hook", file=sys.stderr)
+atexit.register(lambda: print("at exit", file=sys.stderr))
+workflow = monai_mixssl.PretrainWorkflow(**{overrides})
+{then}
+"""
+
+
+@pytest.mark.parametrize("own_hook", [False, True])
+def test_an_error_of_a_program_that_makes_a_workflow_stays_the_programs(
+    own_hook: bool, command: object, tmp_path: Path
+) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM.format(own_hook=own_hook, overrides={}, then="{}['my typo']"))
+    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]  # a fixture
+    said = "the program's own hook\n" if own_hook else "KeyError: 'my typo'\n"
+    assert ended.status == 1
+    assert ended.err.endswith(f"{said}at exit\n")
+    assert PREFIX not in ended.err
+
+
+@pytest.mark.parametrize("own_hook", [False, True])
+def test_an_error_of_ours_in_a_program_has_its_sentence_after_what_the_program_says(
+    own_hook: bool, command: object, tmp_path: Path
+) -> None:
+    script = tmp_path / "program.py"
+    then = "workflow.initialize()\nworkflow.run()"
+    script.write_text(PROGRAM.format(own_hook=own_hook, overrides={"spatial_dims": 5}, then=then))
+    ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]  # a fixture
+    *said, sentence, last = ended.err.splitlines()
+    assert ("the program's own hook" in said) == own_hook
+    assert any(line.startswith("RuntimeError: Failed to evaluate") for line in said) != own_hook
+    assert sentence == f"{PREFIX}spatial_dims must be 2 or 3, not 5"
+    assert last == "at exit"
 
 
 def test_nothing_follows_the_sentence(command: object, tmp_path: Path) -> None:
