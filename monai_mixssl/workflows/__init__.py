@@ -11,7 +11,7 @@ from monai_mixssl.handlers import RandomState, scalars
 from monai_mixssl.networks import build_classifier, build_segmenter, parameter_groups
 from monai_mixssl.workflows.announcement import announce
 from monai_mixssl.workflows.before_work import check_before_work
-from monai_mixssl.workflows.bundle_folder import bundle_root
+from monai_mixssl.workflows.bundle_folder import bundle_file, bundle_root
 from monai_mixssl.workflows.classification import (
     CLASSIFICATION_RULES,
     cached_items,
@@ -66,7 +66,7 @@ from monai_mixssl.workflows.probe_run import probe
 from monai_mixssl.workflows.probe_while_training import check_probe, online_probe
 from monai_mixssl.workflows.run_folder import RunFolder
 from monai_mixssl.workflows.run_record import RunRecord
-from monai_mixssl.workflows.running_config import require_check
+from monai_mixssl.workflows.running_config import refuse_load, require_check
 from monai_mixssl.workflows.segmentation import (
     SEGMENTATION_RULES,
     check_cache,
@@ -126,6 +126,7 @@ __all__ = [
     "announce_finetuning",
     "build_classifier",
     "build_segmenter",
+    "bundle_file",
     "bundle_root",
     "cached_items",
     "check_before_work",
@@ -174,6 +175,7 @@ __all__ = [
     "rank_batches",
     "rank_share",
     "recorded_stride",
+    "refuse_load",
     "repeated",
     "report_classification",
     "report_masks",

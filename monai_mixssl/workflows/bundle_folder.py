@@ -6,8 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from monai_mixssl.errors import ConfigError
+from monai_mixssl.workflows.running_config import running_parser, running_workflow
 
-__all__ = ["BUNDLES", "bundle_root"]
+__all__ = ["BUNDLES", "bundle_file", "bundle_root"]
 
 BUNDLES = ("mixssl_pretraining", "mixssl_classification", "mixssl_segmentation")
 
@@ -23,3 +24,23 @@ def bundle_root(name: str) -> Path:
         if (bundles / name / "configs").is_dir():
             return bundles / name
     raise ConfigError(f"the bundle '{name}' is not part of this installation; install monai-mixssl anew")
+
+
+def bundle_file(root: str | Path, name: str) -> str:
+    """The path of a bundle's file, for an expression of its config.
+
+    Args:
+        root: the config's ``bundle_root``, ``"."`` where the bundle's folder is the working directory.
+        name: of the file, relative to it.
+
+    Returns:
+        The path below ``root``; where that is not there, the one below the folder that the config itself lies in, if it
+        is: ``monai.bundle.load`` reads a config from any working directory, and leaves its ``bundle_root`` as it is.
+    """
+    path = Path(root) / name
+    if not path.is_absolute() and not path.exists():
+        workflow, _ = running_workflow(running_parser())
+        configs = getattr(workflow, "config_root_path", None)
+        if configs is not None and (beside := Path(configs).parent / name).exists():
+            return str(beside)
+    return str(path)

@@ -35,6 +35,7 @@ from monai_mixssl.errors import ConfigError
 from monai_mixssl.workflows import last_line
 from monai_mixssl.workflows.arguments import accepted_arguments, boolean_arguments
 from monai_mixssl.workflows.config_parts import refuse_words_for_parts
+from monai_mixssl.workflows.needed_packages import refuse_missing_packages
 from monai_mixssl.workflows.running_config import (
     is_computed,
     is_expressions,
@@ -77,7 +78,7 @@ def check_config(
 
     Raises:
         ConfigError: for a key or an argument that nothing uses, a value that a rule refuses or that takes the place of
-            an object, or a run id that the config lacks.
+            an object, a run id that the config lacks, or a package that is not installed.
     """
     last_line.install_for_run()
     parser = running_parser()
@@ -98,6 +99,7 @@ def check_config(
             correct_booleans(value)
     if "tracking_uri" in (rules or {}):
         use_own_tracking(parser.get())
+    refuse_missing_packages(parser.get())
     if together is not None:
         together(parser.get())
     # The items that the parser has made so far hold the old values. Nothing but imports is resolved this early, so

@@ -21,7 +21,7 @@ from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.errors import RunFolderError
 from monai_mixssl.handlers import latest_iteration
 from monai_mixssl.workflows.run_lock import RunLock
-from monai_mixssl.workflows.running_config import inside_config, refuse_stray_words, running_parser
+from monai_mixssl.workflows.running_config import inside_config, refuse_load, refuse_stray_words, running_parser
 from monai_mixssl.workflows.tracking import TRACKING_KEYS
 from monai_mixssl.workflows.versions import versions
 
@@ -128,6 +128,7 @@ class RunFolder:
         self._resume = resume
         if inside_config():  # whatever else a stray word makes MONAI build, the folder comes before the data
             refuse_stray_words(running_parser())
+        refuse_load()
         self.resuming = self._look()
 
     def _look(self) -> bool:

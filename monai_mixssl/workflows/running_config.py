@@ -21,6 +21,7 @@ __all__ = [
     "is_computed",
     "is_expressions",
     "mark_checked",
+    "refuse_load",
     "refuse_stray_words",
     "require_check",
     "running_parser",
@@ -66,6 +67,23 @@ def require_check() -> None:
             "the config was not checked; call the workflow's initialize() before its run(), have its list call "
             "mixssl.check_config, and put values with spaces in quotes: a word that belongs to no key is taken for "
             "another list's name"
+        )
+
+
+def refuse_load() -> None:
+    """Refuse to make, for ``monai.bundle.load``, what only a run of the config may have.
+
+    That takes a bundle's training config unless it is told otherwise: it would read all data to make a network, which
+    the weights then fit in part, and MONAI leaves the rest random without a word.
+
+    Raises:
+        ConfigError: naming the argument to give.
+    """
+    if any(_is_monais(frame, "load") for frame in _callers()):
+        last_line.install_for_run()
+        raise ConfigError(
+            "a config that trains makes no network to load weights into; call monai.bundle.load with "
+            "workflow_type='inference'"
         )
 
 
@@ -129,9 +147,13 @@ def running_workflow(parser: ConfigParser) -> tuple[ConfigWorkflow | None, bool]
         owner = frame.f_locals.get("self")
         if workflow is None and isinstance(owner, ConfigWorkflow) and owner.parser is parser:
             workflow = owner
-        if frame.f_globals.get("__name__") == "monai.bundle.scripts":
-            runs |= frame.f_code.co_name in ("run", "run_workflow")
+        runs |= _is_monais(frame, "run", "run_workflow")
     return workflow, runs
+
+
+def _is_monais(frame: FrameType, *names: str) -> bool:
+    """Whether a frame is of one of MONAI's bundle commands."""
+    return frame.f_globals.get("__name__") == "monai.bundle.scripts" and frame.f_code.co_name in names
 
 
 def _callers() -> Iterator[FrameType]:

@@ -10,7 +10,6 @@ import json
 import os
 import pkgutil
 import re
-import shutil
 from pathlib import Path
 
 import jsonschema
@@ -167,26 +166,6 @@ def test_monais_own_check_of_the_network_passes(command, tmp_path):
     for n in (4, 5):
         features = load_embedding(tmp_path / "encoder.safetensors")(torch.rand(2, 1, 8 * n, 8 * n))
         assert features.shape == (2, expected)
-
-
-LOAD = """
-import sys
-import monai.bundle
-network = monai.bundle.load("mixssl_pretraining", bundle_dir=sys.argv[1], source="github", device="cpu")
-print("loaded", type(network).__name__, float(network.transparency_head.predict[-1].bias.detach()))
-"""
-
-
-def test_monai_loads_the_bundles_network_with_its_weights(command, tmp_path):
-    shutil.copytree(BUNDLE, tmp_path / BUNDLE.name, ignore=shutil.ignore_patterns("output", "embeddings"))
-    (tmp_path / BUNDLE.name / "models").mkdir()
-    network = MixSSLNet()
-    state = {**network.state_dict(), "transparency_head.predict.2.bias": torch.tensor([0.625])}
-    torch.save(state, tmp_path / BUNDLE.name / "models" / "model.pt")
-    (tmp_path / "program.py").write_text(LOAD)
-    ended = command(str(tmp_path / "program.py"), str(tmp_path), cwd=tmp_path)
-    assert ended.status == 0, ended.err[-3000:]
-    assert ended.out.splitlines()[-1] == "loaded MixSSLNet 0.625"
 
 
 def test_each_slice_gets_a_row_that_private_leads_back_to_its_file(embedded, scans):
