@@ -10,9 +10,11 @@ from views import crop_and_flip, jitter
 
 from monai_mixssl.networks import build_encoder, pool_features
 
-__all__ = ["Batch", "Peer"]
+__all__ = ["WITH_OUR_IMAGES", "Batch", "Peer"]
 
 JITTER = 0.4
+# controls: peers that are given the same extra images as our method
+WITH_OUR_IMAGES = ("simclr_blended", "vicreg_blended", "byol_blended", "simclr_extra")
 Batch = tuple[Tensor, ...]
 
 

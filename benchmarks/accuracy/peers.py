@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from monai_mixssl.networks import pool_features
 
-__all__ = ["PEERS", "WITH_OUR_IMAGES"]
+__all__ = ["PEERS"]
 
 
 class _Projected(Peer):
@@ -160,5 +160,3 @@ PEERS: dict[str, Callable[[str, SourcePool | None], Peer]] = {
     "byol_blended": _BYOLBlended,
     "simclr_extra": _simclr_extra,
 }
-# controls: the same extra images as our method has
-WITH_OUR_IMAGES = ("simclr_blended", "vicreg_blended", "byol_blended", "simclr_extra")

@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Events
 from monai.optimizers import WarmupCosineSchedule
 from patches import Images
+from peer import WITH_OUR_IMAGES
 from recipes import RECIPES
 from restoring_peers import RESTORING
 from source_pool import SourcePool
@@ -136,7 +137,7 @@ def build_method(name: str, budget: Budget, images: Images, seed: int) -> nn.Mod
         return MixingMethod(recipe, backbone, SourcePool(recipe.source, images, seed, budget.images), seed)
     if name in RESTORING:
         return RESTORING[name](backbone, None, len(images.shape) - 2)
-    from peers import PEERS, WITH_OUR_IMAGES  # needs lightly
+    from peers import PEERS  # needs lightly
 
     if name not in PEERS:
         known = [*METHODS_WITHOUT_TRAINING, *RECIPES, *RESTORING, *PEERS]

@@ -23,6 +23,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from bootstrap import Bootstraps, Key
+from peer import WITH_OUR_IMAGES
 from recipes import RECIPES
 
 from monai_mixssl.compare.statistics import Difference, paired_difference
@@ -30,8 +31,7 @@ from monai_mixssl.compare.statistics import Difference, paired_difference
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-# the last ones: controls, with our images
-NOT_PEERS = ("random", "scratch", "simclr_blended", "vicreg_blended", "byol_blended", "simclr_extra")
+NOT_PEERS = ("random", "scratch", *WITH_OUR_IMAGES)
 BEGIN, END = "<!-- begin of the tables, by benchmarks/accuracy/tables.py -->", "<!-- end of the tables -->"
 
 

@@ -22,7 +22,7 @@ from monai_mixssl.engines.precision import autocast, grad_scaler, warn_where_slo
 from monai_mixssl.engines.prepare_labelled import PrepareLabelledBatch
 from monai_mixssl.errors import ConfigError, TrainingError
 
-__all__ = ["PrecisionTrainer", "detached", "named_losses", "prepared", "refuse_amp"]
+__all__ = ["PrecisionTrainer", "detached", "minimised", "named_losses", "prepared", "refuse_amp"]
 
 
 class PrecisionTrainer(SupervisedTrainer):
@@ -144,7 +144,7 @@ class PrecisionTrainer(SupervisedTrainer):
                 engine.state.output[Keys.PRED] = engine.inferer(inputs, engine.network, *args, **options)
                 engine.fire_event(IterationEvents.FORWARD_COMPLETED)
                 losses = named_losses(engine.loss_function(engine.state.output[Keys.PRED], targets))
-            loss = losses[Keys.LOSS]
+            loss = minimised(losses)
             engine.state.output.update({name: value.detach() for name, value in losses.items()})
             engine.fire_event(IterationEvents.LOSS_COMPLETED)
             self._refuse_non_finite(engine, _image_ids(batchdata))
@@ -220,9 +220,16 @@ def named_losses(losses: torch.Tensor | dict[str, torch.Tensor]) -> dict[str, to
     Computed on ``MetaTensor``s, a loss is one too, with the metadata of a whole batch: only its number is kept.
     """
     parts = losses if isinstance(losses, dict) else {str(Keys.LOSS): losses.mean()}
-    if Keys.LOSS not in parts:
-        raise ConfigError(f"the loss function gives {', '.join(map(repr, parts))} but needs a 'loss', to be minimised.")
     return {name: part.as_tensor() if isinstance(part, MetaTensor) else part for name, part in parts.items()}
+
+
+def minimised(losses: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The one of the parts of a loss that training minimises."""
+    if Keys.LOSS not in losses:
+        raise ConfigError(
+            f"the loss function gives {', '.join(map(repr, losses))} but needs a 'loss', to be minimised."
+        )
+    return losses[Keys.LOSS]
 
 
 def detached(prediction: Any) -> Any:

@@ -79,12 +79,19 @@ class RunCheckpoint:
         )
 
     def attach(self, engine: Workflow) -> None:
-        """Register with a trainer, after its other handlers."""
+        """Register with a trainer, after its other handlers.
+
+        Where training fails, a handler of ``EXCEPTION_RAISED`` gives the signals back and raises the error again, if
+        none attached before it has raised: Ignite calls no more of them then. :py:meth:`run` does without.
+        """
+        self._attach(engine)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._give_up)
+
+    def _attach(self, engine: Workflow) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
         engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self._release_signals)
-        engine.add_event_handler(Events.EXCEPTION_RAISED, self._give_up)
 
     def run(self, trainer: Trainer) -> None:
         """Attach to a trainer, after its other handlers, and run it.
@@ -92,13 +99,15 @@ class RunCheckpoint:
         Raises:
             InterruptedRunError: where a signal ended the run; its checkpoint is written.
         """
-        self.attach(trainer)
+        self._attach(trainer)
         try:
             trainer.run()
         except RuntimeError as error:
             if self.received is None:
                 raise
             raise self._interruption(self.received) from error  # a signal to the whole group may end the workers first
+        finally:
+            self._release_signals()
         if self.received is not None:
             raise self._interruption(self.received)
 

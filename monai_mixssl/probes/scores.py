@@ -23,7 +23,9 @@ def require_sklearn() -> None:
         ConfigError: when it is not installed.
     """
     if not optional_import("sklearn")[1]:
-        raise ConfigError('probes need scikit-learn; install it with pip install "monai-mixssl[bundle]".')
+        raise ConfigError(
+            "probes and the scores of classes need scikit-learn; install it with pip install 'monai-mixssl[bundle]'."
+        )
 
 
 def class_scores(true: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:

@@ -105,7 +105,7 @@ class TransparencySampler:
 
 def _bounds(transparency: float | Sequence[float]) -> tuple[float, float]:
     try:
-        if isinstance(transparency, str):  # NumPy would read a number in it
+        if np.asarray(transparency).dtype.kind in "US":  # NumPy would read numbers in text
             raise TypeError
         low, high = np.broadcast_to(np.asarray(transparency, dtype=float), (2,)).tolist()
     except (TypeError, ValueError):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from monai_mixssl.errors import ConfigError
-from monai_mixssl.workflows.running_config import running_parser, running_workflow
+from monai_mixssl.workflows.running_config import running_parser, running_workflow, under_load
 
 __all__ = ["BUNDLES", "bundle_file", "bundle_root"]
 
@@ -34,13 +34,14 @@ def bundle_file(root: str | Path, name: str) -> str:
         name: of the file, relative to it.
 
     Returns:
-        The path below ``root``; where that is not there, the one below the folder that the config itself lies in, if it
-        is: ``monai.bundle.load`` reads a config from any working directory, and leaves its ``bundle_root`` as it is.
+        The path below ``root``. ``monai.bundle.load`` reads a config from any working directory, which may be another
+        bundle's, and leaves ``bundle_root`` as it is: there, and where the file is not below ``root``, the path below
+        the folder that the config itself lies in, if the file is there.
     """
     path = Path(root) / name
-    if not path.is_absolute() and not path.exists():
+    if not path.is_absolute() and (under_load() or not path.exists()):
         workflow, _ = running_workflow(running_parser())
         configs = getattr(workflow, "config_root_path", None)
-        if configs is not None and (beside := Path(configs).parent / name).exists():
+        if configs is not None and (beside := Path(configs).absolute().parent / name).exists():
             return str(beside)
     return str(path)

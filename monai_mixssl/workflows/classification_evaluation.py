@@ -15,6 +15,7 @@ from monai_mixssl.data.labels.manifest import load_labelled
 from monai_mixssl.data.manifest import PreparedData
 from monai_mixssl.errors import ConfigError, DataError
 from monai_mixssl.networks import load_model
+from monai_mixssl.probes import require_sklearn
 from monai_mixssl.workflows.finetune_origin import check_model_origin
 from monai_mixssl.workflows.finetune_rules import require_file, require_run
 from monai_mixssl.workflows.run_folder import RunFolder
@@ -90,7 +91,7 @@ def check_evaluate_keys(config: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigError: neither a run nor data with a model, or both; a run with ``pretrain_run``, which goes with
-            ``dataset_dir``; or a run or file that is not there.
+            ``dataset_dir``; a run or file that is not there; or scikit-learn is missing.
     """
     run_dir, dataset_dir, model = (config.get(name) for name in ("run_dir", "dataset_dir", "model"))
     if run_dir and dataset_dir:
@@ -103,6 +104,7 @@ def check_evaluate_keys(config: Mapping[str, Any]) -> None:
             "metrics.json says whether they were); leave pretrain_run out here, or give dataset_dir and model"
         )
     check_infer_keys(config)
+    require_sklearn()  # for the metrics
     require_run("run_dir", run_dir, "a fine-tuning run")
     require_run("pretrain_run", config.get("pretrain_run"), "a pretraining run")
     if run_dir and not model:

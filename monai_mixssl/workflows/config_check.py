@@ -69,7 +69,7 @@ def check_config(
 ) -> None:
     """Check the config that this call stands in, and write the values that the rules make of it back.
 
-    Also makes the run end with one sentence when it fails (see :py:mod:`~monai_mixssl.workflows.last_line`), and puts
+    Also makes a command end with one sentence when it fails (see :py:mod:`~monai_mixssl.workflows.last_line`), and puts
     MONAI's ``--tracking`` right (see :py:mod:`~monai_mixssl.workflows.tracking`) where the rules know ``tracking_uri``.
 
     Args:

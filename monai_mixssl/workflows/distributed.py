@@ -42,7 +42,8 @@ def start_processes() -> None:
             )
         torch.cuda.set_device(local_rank)
     dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
-    last_line.install_for_run()  # again: torch has put a hook of its own around ours, which would lose the sentence
+    # again: torch has put a hook of its own around ours, which in a command would lose the sentence
+    last_line.install_for_run()
 
 
 def end_processes() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from monai_mixssl.data.seeded_dataset import SeededDataset
 from monai_mixssl.engines import PrecisionTrainer
-from monai_mixssl.engines.precision_trainer import named_losses
+from monai_mixssl.engines.precision_trainer import minimised, named_losses, prepared
 from monai_mixssl.workflows.trial_steps import needs, seconds_per_step
 
 __all__ = ["announce_finetuning"]
@@ -43,12 +43,11 @@ def announce_finetuning(
     loading = (time.perf_counter() - began) / count * batch_size
     wanted = batch_size * max(1, len(items) // count)
     batch = list_data_collate((items * -(-wanted // len(items)))[:wanted])
-    device = trainer.state.device
     with torch.random.fork_rng():
-        images, labels = trainer.prepare_batch(batch, device, trainer.non_blocking)
+        images, labels, args, options = prepared(trainer, batch)
 
     def loss_of(network: nn.Module) -> torch.Tensor:
-        return named_losses(trainer.loss_function(network(images), labels))["loss"]
+        return minimised(named_losses(trainer.loss_function(network(images, *args, **options), labels)))
 
     step = seconds_per_step(trainer, loss_of)
     print(f"{needs('Fine-tuning', trainer, wanted, step, loading, num_workers)}.", flush=True)

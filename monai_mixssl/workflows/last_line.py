@@ -73,19 +73,27 @@ def install() -> None:
     Also has a terminal or file that knows few characters (``PYTHONIOENCODING=ascii``, or ``LC_ALL=C`` without Python's
     UTF-8 mode) show others as ``\\xb2`` instead of ending the run.
     """
+    _show_all_characters()
+    if sys.excepthook is not _excepthook:
+        sys.excepthook = _excepthook
+
+
+def _show_all_characters() -> None:
     streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
     for stream in streams:
         with contextlib.suppress(AttributeError, ValueError, OSError):  # closed, or somebody else's kind of stream
             few = stream.encoding.lower().replace("-", "") != "utf8"
             if stream.errors == "strict" or (few and stream.errors == "surrogateescape"):
                 stream.reconfigure(errors="backslashreplace")
-    if sys.excepthook is not _excepthook:
-        sys.excepthook = _excepthook
 
 
 def install_for_run() -> None:
-    """Do as :func:`install` where this process is a command; in another program only have the sentence follow."""
+    """Do as :func:`install` where this process is a command; in another program only have the sentence follow.
+
+    Streams are seen to in both, so that what a run prints does not end it.
+    """
     global _hook_before
+    _show_all_characters()
     if getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", None) in _COMMANDS:
         install()
     elif _hook_before is None and sys.excepthook is not _excepthook:

@@ -26,6 +26,7 @@ __all__ = [
     "require_check",
     "running_parser",
     "running_workflow",
+    "under_load",
 ]
 
 _CHECKED: WeakSet[ConfigParser] = WeakSet()
@@ -79,12 +80,17 @@ def refuse_load() -> None:
     Raises:
         ConfigError: naming the argument to give.
     """
-    if any(_is_monais(frame, "load") for frame in _callers()):
+    if under_load():
         last_line.install_for_run()
         raise ConfigError(
             "a config that trains makes no network to load weights into; call monai.bundle.load with "
             "workflow_type='inference'"
         )
+
+
+def under_load() -> bool:
+    """Whether ``monai.bundle.load`` is at work."""
+    return any(_is_monais(frame, "load") for frame in _callers())
 
 
 def refuse_stray_words(parser: ConfigParser) -> None:

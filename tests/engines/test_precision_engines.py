@@ -149,6 +149,13 @@ def test_losses_without_the_one_to_minimise_are_refused():
         trainer(network(), items(3), lambda pred, label: {"dice": pred.mean()}).run()
 
 
+def test_an_evaluator_minimises_nothing_and_takes_any_parts():
+    loader = DataLoader(Dataset(items(3)), batch_size=3)
+    evaluator = PrecisionEvaluator("cpu", loader, network(), lambda pred, label: {"dice": pred.mean()})
+    evaluator.run()
+    torch.testing.assert_close(evaluator.state.output["dice"], evaluator.state.output["pred"].mean())
+
+
 @pytest.mark.parametrize("asked", [{"amp": True}, {"amp_kwargs": {"dtype": torch.bfloat16}}], ids=["amp", "amp_kwargs"])
 def test_monais_amp_is_refused_and_not_ignored(asked):
     with pytest.raises(ConfigError, match="precision='bf16'"):

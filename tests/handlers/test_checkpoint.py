@@ -12,10 +12,18 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
-from monai.handlers import LrScheduleHandler, ValidationHandler
+from monai.handlers import LrScheduleHandler, StatsHandler, ValidationHandler
 
 from monai_mixssl.errors import InterruptedRunError, RunFolderError
-from monai_mixssl.handlers import EpochPosition, JsonLinesLog, RandomState, RunCheckpoint, latest_iteration, read_log
+from monai_mixssl.handlers import (
+    EpochPosition,
+    JsonLinesLog,
+    RandomState,
+    RunCheckpoint,
+    TrainingProgress,
+    latest_iteration,
+    read_log,
+)
 
 
 def prepare(small_run, folder, resume=False, stop_at=None, **kwargs):
@@ -104,13 +112,18 @@ def test_sigterm_saves_a_checkpoint_and_says_how_to_go_on(small_run, tmp_path):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-@pytest.mark.parametrize("by_run", [True, False], ids=["run", "attach"])
-def test_a_training_that_fails_gives_the_signals_back(small_run, tmp_path, by_run):
+HANDLERS = {"alone": [], "bar": [TrainingProgress(3, disable=True)], "stats": [StatsHandler()]}
+
+
+@pytest.mark.parametrize(("by_run", "others"), [(False, "alone"), *((True, others) for others in HANDLERS)])
+def test_a_training_that_fails_gives_the_signals_back(small_run, tmp_path, by_run, others):
     def fail(engine):
         raise Stopped
 
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     run = prepare(small_run, tmp_path, stop_at=fail)
+    for handler in HANDLERS[others]:
+        handler.attach(run.trainer)
     if not by_run:
         run.checkpoint.attach(run.trainer)
     with pytest.raises(Stopped):

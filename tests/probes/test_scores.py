@@ -69,7 +69,7 @@ def test_features_are_scaled_by_the_training_images_alone():
 
 def test_without_scikit_learn_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(ConfigError, match=r'probes need scikit-learn; install it with pip install "monai-mixssl'):
+    with pytest.raises(ConfigError, match=r"need scikit-learn; install it with pip install 'monai-mixssl"):
         require_sklearn()
 
 

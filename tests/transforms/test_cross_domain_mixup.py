@@ -193,7 +193,8 @@ def test_transform_can_be_pickled_and_goes_on_where_it_was():
 
 
 @pytest.mark.parametrize(
-    "given", [-0.1, 1.5, float("nan"), (0.8, 0.2), (0.5, 1.2), (0.1, 0.5, 0.9), (0.5,), "half", "0.5", None, {}]
+    "given",
+    [-0.1, 1.5, float("nan"), (0.8, 0.2), (0.5, 1.2), (0.1, 0.5, 0.9), (0.5,), "half", "0.5", ("0.2", "0.8"), None, {}],
 )
 def test_unusable_transparency_is_refused(given):
     with pytest.raises(ConfigError, match=r"must be a number in \[0, 1\]"):

@@ -78,10 +78,13 @@ def shared(request, command, tmp_path_factory):
 
 def test_monai_loads_a_bundles_network_with_all_of_its_weights_from_anywhere(shared, command, tmp_path):
     name, folder = shared
+    (tmp_path / "models").mkdir()  # of another bundle, which the working directory happens to be
+    for weights in ("encoder.safetensors", "model.safetensors"):
+        (tmp_path / "models" / weights).write_bytes(b"another bundle's")
     ended = command(str(folder / "load.py"), name, str(folder), "workflow_type=inference", cwd=tmp_path)
     assert ended.status == 0, ended.err[-3000:]
     assert ended.out.splitlines()[-1] == f"loaded {SHAPES[name]}"
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
 
 def test_the_training_config_gives_no_network_that_keeps_random_weights(shared, command, tmp_path):

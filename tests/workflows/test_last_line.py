@@ -103,6 +103,17 @@ def test_a_refusal_that_no_path_of_the_command_can_have_caused_is_not_explained_
     assert sentence_for(error) is None
 
 
+PROGRAM = """
+import atexit, sys
+import monai_mixssl
+if {own_hook}:
+    sys.excepthook = lambda *error: print("the program's own hook", file=sys.stderr)
+atexit.register(lambda: print("at exit", file=sys.stderr))
+workflow = monai_mixssl.PretrainWorkflow(**{overrides})
+{then}
+"""
+
+
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])  # the second is what LC_ALL=C gives
 def test_a_terminal_that_knows_few_characters_ends_no_run(errors: str, monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
@@ -111,6 +122,13 @@ def test_a_terminal_that_knows_few_characters_ends_no_run(errors: str, monkeypat
     install()
     print("R²", flush=True)
     assert written.getvalue() == b"R\\xb2\n"
+
+
+def test_a_program_that_makes_a_workflow_is_not_ended_by_what_it_prints_either(command: object, tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM.format(own_hook=False, overrides={}, then="print('R²')"))
+    ended = command(str(script), cwd=tmp_path, env={"PYTHONIOENCODING": "ascii"})  # type: ignore[operator]  # a fixture
+    assert ended.status == 0, ended.err
 
 
 def test_streams_that_are_closed_or_of_another_kind_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,17 +230,6 @@ def test_a_failed_run_says_one_sentence_and_nothing_else(name: str, command: obj
     script.write_text(INSTALL + body)
     ended = command(str(script), cwd=tmp_path)  # type: ignore[operator]  # a fixture
     assert (ended.status, ended.err) == (status, f"monai-mixssl: error: {sentence}\n")
-
-
-PROGRAM = """
-import atexit, sys
-import monai_mixssl
-if {own_hook}:
-    sys.excepthook = lambda *error: print("the program's own hook", file=sys.stderr)
-atexit.register(lambda: print("at exit", file=sys.stderr))
-workflow = monai_mixssl.PretrainWorkflow(**{overrides})
-{then}
-"""
 
 
 @pytest.mark.parametrize("own_hook", [False, True])

@@ -38,6 +38,15 @@ def test_a_training_without_a_package_of_the_extras_stops_before_it_writes(
     assert not (tmp_path / "run").exists()
 
 
+def test_classes_are_not_scored_without_scikit_learn(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(BLOCKED)
+    config = bundle_root("mixssl_classification") / "configs" / "evaluate.json"
+    run = ("run", "evaluate", "--config_file", str(config), "--run_dir", str(tmp_path), "--output_dir", "out")
+    ended = command(str(tmp_path / "program.py"), "sklearn", *run, cwd=tmp_path)
+    assert ended.status == 1
+    assert ended.last_line.startswith(f"{PREFIX}probes and the scores of classes need scikit-learn; install it with")
+
+
 def test_what_a_run_does_not_use_it_does_not_need(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     refuse_missing_packages({"tensorboard": {}, "pictures": False})
