@@ -21,7 +21,7 @@ METRICS = {
     "segmentation": ("mean_dice",),
 }
 """The metrics that a task can be compared by, all of them in [0, 1], more is better; the first is the default. Where
-slices belong to scans, those without ``slice_`` are of the scans."""
+slices belong to scans, those without ``slice_`` are of the scans; those with it go with ``"finetune"`` alone."""
 PROTOCOLS = ("finetune", "linear", "knn")
 
 # keys of the fine-tuning config that the comparison sets itself, and what to use in their place
@@ -151,6 +151,11 @@ class Plan:
                 raise ConfigError(f"'{key}' is set by the comparison for each run; in its place use {_SET_HERE[key]}")
         if self.task == "segmentation" and tuple(self.protocols) != ("finetune",):
             raise ConfigError("protocols linear and knn are for classification; a segmentation has finetune alone")
+        if self.metric.startswith("slice_") and tuple(self.protocols) != ("finetune",):
+            raise ConfigError(
+                f"metric {self.metric} is for the protocol finetune alone: linear and knn score scans, whose slices "
+                f"they average; take {self.metric.removeprefix('slice_')}, or leave these protocols out"
+            )
 
     @property
     def cells(self) -> list[Cell]:

@@ -16,6 +16,7 @@ from monai_mixssl.compare.plan import Cell, Plan
 from monai_mixssl.data.atomic import write_atomically, write_json
 from monai_mixssl.data.private_folder import PrivateFolder
 from monai_mixssl.errors import DataError, RunFolderError, TrainingError
+from monai_mixssl.handlers.checkpoint import latest_iteration
 from monai_mixssl.handlers.json_log import read_log
 
 __all__ = ["Records", "read_scores"]
@@ -68,7 +69,9 @@ class Records:
         try:
             return _agreed(before, now)
         except RunFolderError:
-            if self.has_complete():
+            runs = self.path / "runs"
+            begun = [run for run in runs.iterdir() if latest_iteration(run / "checkpoints")] if runs.is_dir() else []
+            if begun or self.has_complete():
                 raise
         # nothing is lost: the first command may have failed on a key just corrected
         shutil.rmtree(self.path / "runs", ignore_errors=True)
@@ -208,10 +211,6 @@ def read_scores(folder: Path, cell: Cell, pooling: str = "last") -> dict[str, An
         chosen = poolings.get(pooling) or next(iter(poolings.values()))
         scores = {kind: chosen[kind].get("test") for kind in ("linear", "knn")}
         labelled = content.get("images", {}).get("training")
-        scores = {
-            kind: of_test and {**{f"slice_{name}": value for name, value in of_test.items()}, **of_test}
-            for kind, of_test in scores.items()
-        }
     if not all(isinstance(of_test, Mapping) and of_test for of_test in scores.values()):
         raise DataError("the run has no scores of test images; give the data a test split (test_fraction)")
     leakage = content.get("leakage")

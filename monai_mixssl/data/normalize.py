@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -93,8 +94,7 @@ def choose_normalization(
         rule = "hounsfield"
     if rule in CT_WINDOWS:
         return Normalization(rule, *(window or HOUNSFIELD) if rule == "hounsfield" else CT_WINDOWS[rule])
-    step = max(1, array.size // SAMPLE)
-    values = array.reshape(-1)[::step]
+    values = spread_sample(array, SAMPLE)
     low, high = (float(value) for value in np.percentile(values, PERCENTILES))
     if not high > low:  # almost everything is background: the percentiles coincide
         low, high = smallest, largest
@@ -104,6 +104,17 @@ def choose_normalization(
         if deviation > 0:
             return Normalization("zscore", mean - DEVIATIONS * deviation, mean + DEVIATIONS * deviation)
     return Normalization("percentiles", low, high)
+
+
+def spread_sample(array: np.ndarray, count: int) -> np.ndarray:
+    """Every n-th value of an array, about ``count`` of them, from everywhere in it.
+
+    n shares no factor with any side: one that did would see the same slices, rows or columns only.
+    """
+    step = max(1, array.size // count)
+    while any(math.gcd(step, side) > 1 for side in array.shape):
+        step += 1
+    return array.reshape(-1)[::step]
 
 
 def check_normalization(rule: str, window: tuple[float, float] | None = None) -> None:

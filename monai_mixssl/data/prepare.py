@@ -26,6 +26,7 @@ from tqdm import tqdm
 import monai_mixssl
 from monai_mixssl.data.atomic import write_atomically, write_json
 from monai_mixssl.data.content import content_digest, content_id
+from monai_mixssl.data.file_header import PASSING
 from monai_mixssl.data.prepare_image import prepare_image
 from monai_mixssl.data.prepared_file import is_whole
 from monai_mixssl.data.private_folder import PrivateFolder
@@ -143,9 +144,9 @@ class _Work(Dataset[Any]):
             key = _key(image, self.settings)
             known = _known(self.folder, image.id, key) if self.again is None else None
             if known is None:
-                known, digest = self._prepare(image)
+                known, digest, lasting = self._prepare(image)
                 # a file that cannot be read for the moment is no reason to forget what was made of it
-                if known[0] == "done" or self.again is None:
+                if known[0] == "done" or (self.again is None and lasting):
                     written = {"key": key, "outcome": known, "digest": digest}
                     write_json(self.folder / f"{image.id}.json", written, "prepared images")
             return known
@@ -154,23 +155,24 @@ class _Work(Dataset[Any]):
         except RunFolderError as error:  # an exception would lose its sentence on the way through the loader
             return "stop", str(error)
 
-    def _prepare(self, image: ScanImage) -> tuple[tuple[str, Any], str]:
+    def _prepare(self, image: ScanImage) -> tuple[tuple[str, Any], str, bool]:
+        """The outcome, the content's digest, and whether the outcome is the file's and not the moment's."""
         try:
             volume = read_image(image, self.settings.geometry)
             array, record = prepare_image(image, volume, self.settings)
             digest = content_digest(volume)
         except LeftOut as reason:
-            return ("left out", [reason.reason, reason.detail]), ""
+            return ("left out", [reason.reason, reason.detail]), "", reason.reason not in PASSING
         except MemoryError:
-            return ("left out", ["more memory needed than there is", ""]), ""
+            return ("left out", ["more memory needed than there is", ""]), "", False
         except Exception as error:  # whatever a damaged file does to a library, the run goes on
-            return ("left out", ["cannot be read", type(error).__name__]), ""
+            return ("left out", ["cannot be read", type(error).__name__]), "", not isinstance(error, OSError)
         record |= {"content": content_id(self.salt, digest)}
         if self.again is not None and _differ(self.again[image.id], record):
-            return ("left out", ["differs from what was prepared before", ""]), ""
+            return ("left out", ["differs from what was prepared before", ""]), "", True
         path = self.folder / f"{image.id}.npy"
         write_atomically(path, lambda file: np.save(file, array), "prepared images")
-        return ("done", {**record, "bytes": path.stat().st_size}), digest
+        return ("done", {**record, "bytes": path.stat().st_size}), digest, True
 
 
 def _first(batch: list[Any]) -> Any:

@@ -17,7 +17,7 @@ from monai_mixssl.errors import ConfigError
 
 __all__ = ["PrepareSettings"]
 
-VERSION = 2  # raised whenever the same input would be prepared differently: older prepared files are then not re-used
+VERSION = 3  # raised whenever the same input would be prepared differently: older prepared files are then not re-used
 
 
 @dataclass(frozen=True)

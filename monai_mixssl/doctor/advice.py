@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from monai_mixssl.data.records import ScanImage
-from monai_mixssl.doctor.examination import Examination, is_volume
+from monai_mixssl.doctor.examination import Examination, is_volume, slices_last
 
 __all__ = ["Advice", "advise"]
 
@@ -41,6 +41,7 @@ def advise(examination: Examination, images: Sequence[ScanImage], spatial_dims: 
         images: at least one.
         spatial_dims: 2 or 3 where that is decided.
     """
+    images = [slices_last(image) for image in images]
     volumes = [image for image in images if is_volume(image)]
     reasons: dict[str, str] = {}
     dims, reasons["spatial_dims"] = _dims(images, volumes)

@@ -5,18 +5,29 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from monai_mixssl.data.damage import damaged
+from monai_mixssl.data.normalize import spread_sample
+from monai_mixssl.data.orientation import slice_axis
 from monai_mixssl.data.read import read_image
 from monai_mixssl.data.records import Excluded, LeftOut, ScanImage
 from monai_mixssl.data.scan import ScanResult
 from monai_mixssl.data.summary import found_counts
 
-__all__ = ["Examination", "Geometry", "Intensity", "examine", "group_name", "is_volume", "sample_intensities"]
+__all__ = [
+    "Examination",
+    "Geometry",
+    "Intensity",
+    "examine",
+    "group_name",
+    "is_volume",
+    "sample_intensities",
+    "slices_last",
+]
 
 QUANTILES = (0.0, 0.5, 1.0)
 
@@ -161,9 +172,24 @@ def sample_intensities(
     return unreadable
 
 
+def slices_last(image: ScanImage) -> ScanImage:
+    """The image with its sizes and spacings in the order in which preparation cuts slices: the slices' axis last."""
+    if len(image.shape) != 3 or image.kind not in ("nifti", "itk"):
+        return image
+    steps = image.spacing or (1.0, 1.0, 1.0)
+    last = slice_axis(image.shape, np.diag([*steps[:3], 1.0]))
+    order = [axis for axis in range(3) if axis != last] + [last]
+    return replace(
+        image,
+        shape=tuple(image.shape[axis] for axis in order),
+        spacing=None if image.spacing is None else tuple(image.spacing[axis] for axis in order),
+    )
+
+
 def is_volume(image: ScanImage) -> bool:
     """Whether an image has several slices and a place in a patient, as training in 3D needs it."""
-    return len(image.shape) == 3 and image.shape[2] > 1 and (image.kind != "dicom" or image.affine is not None)
+    whole = len(image.shape) == 3 and slices_last(image).shape[2] > 1
+    return whole and (image.kind != "dicom" or image.affine is not None)
 
 
 def group_name(image: ScanImage) -> str:
@@ -173,6 +199,7 @@ def group_name(image: ScanImage) -> str:
 
 
 def _geometry(images: Sequence[ScanImage]) -> Geometry:
+    images = [slices_last(image) for image in images]
     volumes = [image for image in images if is_volume(image)]
     stated = [image for image in images if image.spacing is not None]
     return Geometry(
@@ -189,7 +216,7 @@ def _quantiles(values: Sequence[Any]) -> tuple[float, ...]:
 
 
 def _values(array: np.ndarray) -> tuple[float, float, float, float, bool]:
-    flat = array.reshape(-1)[:: max(1, array.size // 200_000)].astype(np.float64)
+    flat = spread_sample(array, 200_000).astype(np.float64)
     lowest, low, high, highest = (float(value) for value in np.percentile(flat, (0, 0.5, 99.5, 100)))
     # air lies at -1000, what surrounds the circle of a scanner often further down; bone is bright
     hounsfield = bool(-4096 <= lowest <= -900 and 100 < highest <= 32767 and (flat == np.rint(flat)).all())

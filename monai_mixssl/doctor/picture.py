@@ -13,7 +13,7 @@ from monai.utils import optional_import
 
 from monai_mixssl.data.atomic import disk_errors, write_atomically
 from monai_mixssl.data.records import ScanImage
-from monai_mixssl.doctor.examination import group_name, is_volume
+from monai_mixssl.doctor.examination import group_name, is_volume, slices_last
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +45,7 @@ def draw_histograms(path: Path, images: Sequence[ScanImage]) -> None:
         "slice distance, mm": defaultdict(list),
     }
     size, slices, spacing, distance = measures.values()
-    for image in images:
+    for image in map(slices_last, images):
         name = group_name(image)
         size[name] += [float(side) for side in image.shape[:2]]
         if image.spacing is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from monai.metrics import EmbeddingCollapseMetric
@@ -26,7 +27,8 @@ class CollapseMonitor:
     - ``embedding_spread``: the mean standard deviation of the embeddings, each scaled to length 1, times the square
       root of their width (Chen and He, SimSiam, 2021): 1 where they point everywhere, 0 where all are the same.
 
-    Both are added to the validator's ``state.metrics``; attach this before the handlers that log them.
+    Both are added to the validator's ``state.metrics``; attach this before the handlers that log them. Of several
+    processes, in each of which it must be attached, the embeddings are taken together.
 
     Args:
         min_spread: warn below this spread (complete collapse).
@@ -59,9 +61,14 @@ class CollapseMonitor:
         self._embeddings.append(self.output_transform(engine.state.output).detach().float().cpu())
 
     def _measure(self, engine: Workflow) -> None:
-        embeddings = torch.cat(self._embeddings)
-        if len(embeddings) < self.min_images:
+        parts: list[Any] = [self._embeddings]
+        if dist.is_available() and dist.is_initialized():
+            parts = [None] * dist.get_world_size()
+            dist.all_gather_object(parts, self._embeddings)
+        gathered = [embeddings for part in parts for embeddings in part]
+        if sum(map(len, gathered)) < self.min_images:
             return
+        embeddings = torch.cat(gathered)
         if not torch.isfinite(embeddings).all():
             logger.warning("embeddings of validation images are not finite; lower learning_rate, or use amp none.")
             return
@@ -69,7 +76,8 @@ class CollapseMonitor:
         score = self.metric(embeddings)["effective_rank_score"]
         rank = (1.0 - float(score if score is not None else 1.0)) * min(len(embeddings) - 1, embeddings.shape[1])
         engine.state.metrics.update({"embedding_spread": spread, "effective_rank": rank})
-        if spread < self.min_spread or rank < self.min_rank:
+        first = engine.state.rank == 0
+        if first and (spread < self.min_spread or rank < self.min_rank):
             logger.warning(
                 f"the representation is collapsing: embeddings of {len(embeddings)} validation images have spread "
                 f"{spread:.4f} (warned below {self.min_spread}) and effective rank {rank:.2f} (warned below "

@@ -52,7 +52,8 @@ class JsonLinesLog:
                 self._truncate(engine.state.iteration)
 
     def _truncate(self, iteration: int) -> None:
-        kept = [line for line in read_log(self.path) if line["iteration"] <= iteration]
+        # of iteration 0 is what was measured before training, which a new run measures anew
+        kept = [line for line in read_log(self.path) if line["iteration"] <= iteration] if iteration else []
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         os.replace(temporary, self.path)

@@ -90,7 +90,7 @@ def extract_features(
     if not ids:
         raise DataError("there are no labelled images to take features of; give labelled data.")
     joined = torch.cat(labels)
-    if joined.ndim == 2 and joined.shape[1] == 1:
+    if joined.ndim == 2 and joined.shape[1] == 1 and not joined.is_floating_point():  # that is one label, 0 or 1
         joined = joined.squeeze(1)
     labels_ = joined.float() if joined.ndim == 2 else joined.long()
     return FeatureTable({name: torch.cat(parts) for name, parts in rows.items()}, labels_, ids)

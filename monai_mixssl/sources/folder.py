@@ -30,7 +30,8 @@ class FolderImages(Source):
     more get red, green and blue in turn. **A picture serves a 3D target by extrusion**: it fills two axes and repeats
     along the third, which is drawn anew each time. The id is a hash of the file's content, so that it says nothing
     about where the file lies. The files' headers are read once, at construction (about 0.1 ms each); files that
-    cannot be read are left out, and counted in one warning.
+    cannot be read by their headers are left out, and counted in one warning; those whose data prove broken when they
+    are drawn are passed over, with one warning a process.
 
     Args:
         folder: the folder. Links are followed; names that begin with a dot are passed over, and so are output

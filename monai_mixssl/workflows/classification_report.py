@@ -204,11 +204,13 @@ def _names(label: Any, classes: Sequence[str]) -> str:
 
 
 def _scores(true: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-    from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix
+    from sklearn.metrics import confusion_matrix
 
     width = probabilities.shape[1]
     if true.ndim == 2:
-        matrix = multilabel_confusion_matrix(true.astype(int), (probabilities >= 0.5).astype(int))
+        # not scikit-learn's multilabel_confusion_matrix, to which a single label is two classes
+        said = probabilities >= 0.5
+        matrix = np.array([confusion_matrix(true[:, k], said[:, k], labels=(0, 1)) for k in range(width)])
     else:
         matrix = confusion_matrix(true, probabilities.argmax(axis=1), labels=range(width))
     return {"count": len(true), **class_scores(true, probabilities), "confusion_matrix": matrix.tolist()}

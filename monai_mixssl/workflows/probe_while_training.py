@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from monai.data import DataLoader, Dataset
-from monai.transforms import Compose, ResizeWithPadOrCropd, ToTensord
+from monai.transforms import Compose, EnsureTyped, ResizeWithPadOrCropd, ToTensord
 
 from monai_mixssl.data.fit_inside import FitInsided
 from monai_mixssl.data.labels import LabelledData, classification_data, read_labels
@@ -131,6 +131,7 @@ def online_probe(
             FitInsided("image", size),
             ResizeWithPadOrCropd("image", size),
             ToTensord("image", track_meta=False),
+            EnsureTyped("label", dtype=torch.float32 if labelled.multi_label else torch.int64, track_meta=False),
         ]
     )
     loaders = {

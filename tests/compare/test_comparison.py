@@ -207,6 +207,25 @@ def test_more_seeds_and_amounts_can_be_added(tmp_path: Path) -> None:
     assert [len(row.difference.seeds) for row in result.rows] == [3, 3, 3]
 
 
+def test_probes_which_average_the_slices_of_a_scan_have_no_scores_of_slices(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"slice_accuracy is for the protocol finetune alone.* take accuracy"):
+        plan(tmp_path, metric="slice_accuracy", protocols=("finetune", "linear"))
+
+
+def test_an_unfinished_run_with_a_checkpoint_is_no_less_kept_than_a_finished_one(tmp_path: Path) -> None:
+    given = plan(tmp_path / "in", keys={"max_epochs": 50})
+    with pytest.raises(InterruptedRunError):
+        made(given, tmp_path / "out", MadeUpRuns(stop="scratch_5_0"))
+    checkpoint = tmp_path / "out" / "runs" / "scratch_5_0" / "checkpoints" / "checkpoint_9000.pt"
+    other = plan(tmp_path / "in", keys={"max_epochs": 60})
+    checkpoint.write_bytes(b"long work")
+    with pytest.raises(RunFolderError, match=r"begun with another .*max_epochs"):
+        made(other, tmp_path / "out", MadeUpRuns())
+    assert checkpoint.exists()
+    checkpoint.unlink()  # nothing to lose: a key that was wrong may be corrected
+    assert made(other, tmp_path / "out", MadeUpRuns()).rows
+
+
 @pytest.mark.parametrize(
     ("changes", "named"), [({"keys": {"max_epochs": 9}}, "max_epochs"), ({"task": "segmentation"}, "task")]
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_mixssl.data.normalize import NormalizeByModality, NormalizeByModalityd, choose_normalization
+from monai_mixssl.data.normalize import NormalizeByModality, NormalizeByModalityd, choose_normalization, spread_sample
 from monai_mixssl.errors import ConfigError, DataError
 
 CT = np.linspace(-1500, 2000, 700, dtype=np.float32).reshape(1, 7, 100)
@@ -34,6 +34,18 @@ def test_all_else_is_scaled_by_percentiles(modality):
     assert out.min() == 0
     assert out.max() == 1
     assert np.mean(out == 0) == pytest.approx(0.005, abs=2e-3)
+
+
+@pytest.mark.parametrize("shape", [(1, 2048, 1024, 8), (1, 448, 448, 90), (3, 2000, 2000, 4)])
+def test_a_large_image_is_judged_by_values_from_all_of_its_slices(shape):
+    array = np.full(shape, 1000, np.int16)
+    array[..., 0] = np.arange(shape[1])[:, None] % 10  # a first slice of next to nothing
+    array[..., -1] = 3000
+    found = choose_normalization(array, "MR", "percentiles")
+    assert found.high > 2900
+    assert found.low < 10
+    seen = spread_sample(np.broadcast_to(np.arange(shape[-1]), shape), 200_000)
+    assert np.allclose(np.bincount(seen) / len(seen), 1 / shape[-1], rtol=0.01)
 
 
 def test_the_scale_of_the_stored_values_does_not_matter():

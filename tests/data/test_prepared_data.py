@@ -217,6 +217,20 @@ def test_a_changed_file_or_setting_is_prepared_again(scans, tmp_path):
     assert prepare_data(scans, tmp_path / "run", in_channels=3, **QUIET).records[changed[0]]["shape"][1] == 3
 
 
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, "Input/output error")])
+def test_what_could_not_be_read_for_the_moment_is_read_by_the_next_command(scans, tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("monai_mixssl.data.prepare.read_image", fail)
+        with pytest.raises(DataError):
+            prepare_data(scans, tmp_path / "run", **QUIET)
+    data = prepare_data(scans, tmp_path / "run", **QUIET)
+    assert reasons(data) == []
+    assert len(data.records) == 7
+
+
 def test_an_interrupted_preparation_goes_on(scans, tmp_path, monkeypatch):
     import monai_mixssl.data.prepare as prepare
 

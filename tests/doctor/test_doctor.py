@@ -150,6 +150,9 @@ def test_a_folder_without_images_ends_with_a_sentence_and_code_1(tmp_path):
         ((40, 50, 40), (1.0, 1.0, 1.0), 3, {"spatial_dims": 3, "patch_size": 32, "spacing": None}),
         ((256, 256, 30), (0.5, 0.5, 5.0), 2, {"spatial_dims": 2, "patch_size": 128, "spacing": None}),
         ((80, 80, 4), (1.0, 1.0, 1.0), 2, {"spatial_dims": 2, "patch_size": 64, "spacing": None}),
+        # sagittal: slices along the first axis; and a single slice, which is no volume
+        ((20, 256, 256), (4.0, 0.9, 0.9), 2, {"spatial_dims": 2, "patch_size": 128, "spacing": None}),
+        ((1, 256, 256), (1.0, 1.0, 1.0), 2, {"spatial_dims": 2, "patch_size": 128, "spacing": None}),
     ],
 )
 def test_settings_follow_from_sizes_and_spacings(tmp_path, capsys, shape, spacing, count, expected):

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from monai.engines import SupervisedEvaluator
 
 from monai_mixssl.handlers import CollapseMonitor, embedding_spread
 
@@ -32,6 +36,32 @@ class LineEncoder(ConstantEncoder):
         brightness = image.flatten(1).mean(1, keepdim=True)
         centred = 50 * (brightness - brightness.mean())
         return super().forward(image) | {"embedding": 1 + centred * self.direction}
+
+
+EMBEDDINGS = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
+
+
+def indicators(batches: list[torch.Tensor]) -> dict[str, float]:
+    engine = SupervisedEvaluator(
+        torch.device("cpu"), [{"image": one, "label": one} for one in batches], torch.nn.Identity(), decollate=False
+    )
+    CollapseMonitor(min_images=8, output_transform=lambda output: output["pred"]).attach(engine)
+    engine.run()
+    return {name: engine.state.metrics[name] for name in ("embedding_spread", "effective_rank")}
+
+
+def one_of_two(rank: int, folder: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    found = indicators([EMBEDDINGS[rank * 6 : rank * 6 + 6]])  # too few by themselves
+    Path(folder, f"{rank}.json").write_text(json.dumps(found))
+    torch.distributed.destroy_process_group()
+
+
+def test_several_processes_are_judged_by_the_embeddings_of_all(tmp_path):
+    torch.multiprocessing.spawn(one_of_two, (str(tmp_path),), nprocs=2)
+    expected = indicators(list(EMBEDDINGS.split(5)))
+    for rank in range(2):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("encoder", [ConstantEncoder(0.0), ConstantEncoder(1e-3), LineEncoder(0.0)])

@@ -12,6 +12,16 @@ from ignite.engine import Engine
 from monai_mixssl.handlers import JsonLinesLog, read_log
 
 
+def test_a_run_that_starts_anew_keeps_no_line_of_one_before_not_even_of_before_its_training(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"event": "probe", "epoch": 0, "iteration": 0}\n{"event": "train", "epoch": 1, "iteration": 5}\n')
+    engine = Engine(lambda engine, batch: {"loss": torch.tensor(0.0)})
+    engine.optimizer = SimpleNamespace(param_groups=[{"lr": 0.5}])
+    JsonLinesLog(log).attach(engine)
+    engine.run([1], max_epochs=1)
+    assert [(line["event"], line["iteration"]) for line in read_log(log)] == [("train", 1)]
+
+
 @pytest.mark.parametrize(
     ("interval", "logged"), [(10, [1, 6]), (4, [1, 4, 6]), (3, [1, 3, 6]), (1, [1, 2, 3, 4, 5, 6])]
 )

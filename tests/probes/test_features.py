@@ -9,7 +9,7 @@ import torch
 
 from monai_mixssl.errors import ConfigError, DataError, TrainingError
 from monai_mixssl.networks import EncoderEmbedding, MixSSLNet
-from monai_mixssl.probes import extract_features, undisturbed
+from monai_mixssl.probes import extract_features, knn_probe, linear_probe, undisturbed
 
 
 def batches(spatial_dims: int = 2, labels=(0, 1, 2, 1)) -> list[dict]:
@@ -33,6 +33,15 @@ def test_one_pass_gives_the_features_of_every_pooling(spatial_dims):
             assert torch.allclose(features, expected, atol=1e-6)
     assert table.labels.tolist() == [0, 1, 2, 1]
     assert table.ids == ["a", "b", "c", "d"]
+
+
+def test_a_single_label_that_holds_or_not_is_no_class_number():
+    table = extract_features(MixSSLNet(2), batches(labels=[[0.0], [1.0], [1.0], [0.0]]))
+    assert table.labels.tolist() == [[0], [1], [1], [0]]
+    for probe in (linear_probe, knn_probe):
+        assert 0 <= probe(table, table, None, 1, "last")["validation"]["accuracy"] <= 1
+    of_numbers = extract_features(MixSSLNet(2), batches(labels=[[0], [1], [2], [1]]))  # as MedMNIST has them
+    assert of_numbers.labels.tolist() == [0, 1, 2, 1]
 
 
 def test_modes_and_weights_stay_as_they_were():

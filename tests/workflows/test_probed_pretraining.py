@@ -56,6 +56,23 @@ def test_scores_are_logged_from_before_training_on(probed):
     assert list((probed / "tensorboard").iterdir())
 
 
+def test_several_labels_of_an_image_are_probed_too(labelled, tmp_path):
+    with open(labelled / "labels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = tmp_path / "several.csv"
+    with open(table, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "patient", "lesion", "odd"])
+        for number, row in enumerate(rows):
+            ill = int(row["label"] != rows[0]["label"])
+            writer.writerow([labelled / row["path"], row.get("patient") or number, ill, number % 2])
+    keys = {"dataset_dir": labelled / "nifti", "probe_dir": table, "max_epochs": 1, "probe_interval": 1}
+    assert run(output_dir=tmp_path / "run", **keys) == 0
+    lines = probe_lines(tmp_path / "run")
+    assert [line["epoch"] for line in lines] == [0, 1]
+    assert all(0 <= line[f"probe_{kind}_accuracy"] <= 1 for line in lines for kind in ("linear", "knn"))
+
+
 def test_a_killed_run_resumes_exactly(labelled, probed, tmp_path):
     keys = {"dataset_dir": labelled / "nifti", "probe_dir": labelled, "output_dir": tmp_path / "run", **PROBED}
     assert run(kill=("training", 7), **keys) == -9

@@ -57,6 +57,7 @@ def read_npz_labels(file: Path) -> LabelTable:
                 f"The arrays {name}_images and {name}_labels of the .npz file do not fit each other; images are "
                 "(N, rows, columns), (N, rows, columns, 3) or (N, x, y, z), with a label for each."
             )
+        _refuse_colours_of_other_types(images[name])
         ending = "png" if _is_picture(images[name]) else "nii"
         for number, label in enumerate(labels[name]):
             own = tuple(int(n) for n in np.flatnonzero(label)) if multi_label else (int(label[0]),)
@@ -128,6 +129,14 @@ def _labels(array: np.ndarray) -> np.ndarray:
     if not np.isfinite(whole).all() or not np.array_equal(whole, whole.round()) or whole.min() < 0:
         raise DataError("The labels of the .npz file are not all class numbers from 0; number the classes from 0.")
     return whole.astype(int)
+
+
+def _refuse_colours_of_other_types(images: np.ndarray) -> None:
+    if images.ndim == 4 and images.shape[-1] == 3 and images.dtype != np.uint8:
+        raise DataError(
+            f"The images of the .npz file are {images.dtype} with a last axis of 3: colours must be uint8, from "
+            "0 to 255; convert them, or save volumes of three slices as NIfTI."
+        )
 
 
 def _is_picture(images: np.ndarray) -> bool:

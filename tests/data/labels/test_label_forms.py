@@ -219,6 +219,7 @@ BAD_ARRAYS = [
     ({"images": IMAGES}, "no array train_images"),
     ({"train_images": IMAGES}, "no array train_labels"),
     ({"train_images": IMAGES, "train_labels": np.zeros((3, 1))}, "do not fit each other"),
+    ({"train_images": np.zeros((2, 8, 8, 3), "f4"), "train_labels": np.zeros((2, 1))}, "colours must be uint8"),
     ({"train_images": IMAGES, "train_labels": np.full((2, 1), 0.5)}, "not all class numbers"),
     ({"train_images": IMAGES, "train_labels": np.full((2, 1), np.inf)}, "not all class numbers"),
     ({"train_images": IMAGES, "train_labels": np.array(["cat", "dog"])}, "are texts"),
