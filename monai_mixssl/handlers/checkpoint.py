@@ -67,6 +67,7 @@ class RunCheckpoint:
         self.interval = interval
         self.seconds = 60.0 * minutes
         self.received: signal.Signals | None = None
+        self._in_run = False
         self._previous_handlers: dict[signal.Signals, Any] = {}
         self._last_iteration = -1
         self._last_time = time.monotonic()
@@ -84,14 +85,12 @@ class RunCheckpoint:
         Where training fails, a handler of ``EXCEPTION_RAISED`` gives the signals back and raises the error again, if
         none attached before it has raised: Ignite calls no more of them then. :py:meth:`run` does without.
         """
-        self._attach(engine)
-        engine.add_event_handler(Events.EXCEPTION_RAISED, self._give_up)
-
-    def _attach(self, engine: Workflow) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
         engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self._release_signals)
+        if not self._in_run:  # else other handlers would see errors otherwise than without this one
+            engine.add_event_handler(Events.EXCEPTION_RAISED, self._give_up)
 
     def run(self, trainer: Trainer) -> None:
         """Attach to a trainer, after its other handlers, and run it.
@@ -99,7 +98,8 @@ class RunCheckpoint:
         Raises:
             InterruptedRunError: where a signal ended the run; its checkpoint is written.
         """
-        self._attach(trainer)
+        self._in_run = True
+        self.attach(trainer)
         try:
             trainer.run()
         except RuntimeError as error:
