@@ -13,8 +13,17 @@ from monai_mixssl.networks import build_encoder, pool_features
 __all__ = ["WITH_OUR_IMAGES", "Batch", "Peer"]
 
 JITTER = 0.4
-# controls: peers that are given the same extra images as our method
-WITH_OUR_IMAGES = ("simclr_blended", "vicreg_blended", "byol_blended", "simclr_extra")
+# controls: peers that are given the same extra images as our method, and which
+WITH_OUR_IMAGES = {
+    "simclr_blended": "dead_leaves",
+    "vicreg_blended": "dead_leaves",
+    "byol_blended": "dead_leaves",
+    "simclr_extra": "dead_leaves",
+    "simclr_photographs": "photographs",
+    "vicreg_photographs": "photographs",
+    "byol_photographs": "photographs",
+    "simclr_extra_photographs": "photographs",
+}
 Batch = tuple[Tensor, ...]
 
 

@@ -159,4 +159,8 @@ PEERS: dict[str, Callable[[str, SourcePool | None], Peer]] = {
     "vicreg_blended": _vicreg_blended,
     "byol_blended": _BYOLBlended,
     "simclr_extra": _simclr_extra,
+    "simclr_photographs": _simclr_blended,
+    "vicreg_photographs": _vicreg_blended,
+    "byol_photographs": _BYOLBlended,
+    "simclr_extra_photographs": _simclr_extra,
 }

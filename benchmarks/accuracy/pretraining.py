@@ -142,7 +142,8 @@ def build_method(name: str, budget: Budget, images: Images, seed: int) -> nn.Mod
     if name not in PEERS:
         known = [*METHODS_WITHOUT_TRAINING, *RECIPES, *RESTORING, *PEERS]
         raise SystemExit(f"no method {name}: there are {', '.join(known)}.")
-    pool = SourcePool("dead_leaves", images, seed, budget.images) if name in WITH_OUR_IMAGES else None
+    source = WITH_OUR_IMAGES.get(name)
+    pool = SourcePool(source, images, seed, budget.images) if source else None
     return PEERS[name](backbone, pool)
 
 

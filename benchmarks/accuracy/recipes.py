@@ -77,6 +77,7 @@ class Recipe:
 
 
 PLAIN = Recipe()
+PLAIN_CELLS = replace(PLAIN, transparency=Bernoulli(0.4), transparency_map_cells=7)
 MATCHED = replace(PLAIN, match="mean_std", renormalize=True)
 MATCHED_MAP = replace(MATCHED, transparency_map_cells=4)
 AGREE = replace(PLAIN, transparency=(0.5, 1.0), transparency_map_cells=4, jitter=0.4, agreement_weight=1.0, views=2)
@@ -127,7 +128,7 @@ RECIPES: dict[str, Recipe] = {
     "wide_no_transparency": replace(STRONG, transparency=(0.2, 1.0), transparency_weight=0.0),
     "number_no_transparency": replace(STRONG, transparency_map_cells=0, transparency_weight=0.0),
     # the fourth search: cells of 4 x 4 pixels that are wholly of one image, and variants of the plain method
-    "plain_cells": replace(PLAIN, transparency=Bernoulli(0.4), transparency_map_cells=7),
+    "plain_cells": PLAIN_CELLS,
     "mixssl_cells": CELLS,
     "plain_skewed": replace(PLAIN, transparency=Beta(2.0, 1.0)),
     "plain_two_sources": replace(PLAIN, sources=2),
@@ -167,8 +168,30 @@ RECIPES: dict[str, Recipe] = {
     # the tenth: a second domain that is the first without its anatomy
     "plain_scrambled": replace(PLAIN, source="scrambled"),
     "plain_shuffled": replace(PLAIN, source="shuffled"),
-    "plain_cells_shuffled": replace(PLAIN, transparency=Bernoulli(0.4), transparency_map_cells=7, source="shuffled"),
+    "plain_cells_shuffled": replace(PLAIN_CELLS, source="shuffled"),
     "mixssl_scrambled": replace(STRONG, source="scrambled"),
+    # the eleventh: photographs with what had gained something, and what is left of them without a part
+    **{
+        f"{name}_photographs": replace(recipe, source="photographs")
+        for name, recipe in {
+            "plain_cells": PLAIN_CELLS,
+            "plain_both": replace(PLAIN, reconstruct_source=True),
+            "plain_map": replace(PLAIN, transparency_map_cells=4),
+            "plain_jitter": replace(PLAIN, jitter=0.4),
+            "reconstruction": replace(PLAIN, transparency_weight=0.0),
+            "transparency": replace(PLAIN, reconstruction_weight=0.0),
+            "mixssl_cells": CELLS,
+            "mixssl_no_objectives": replace(STRONG, reconstruction_weight=0.0, transparency_weight=0.0),
+            "mixssl_no_jitter": replace(STRONG, jitter=0.0),
+            "mixssl_no_map": replace(STRONG, transparency_map_cells=0),
+            "mixssl_t05": replace(STRONG, temperature=0.5),
+            "mixssl_vicreg": replace(STRONG, agreement="vicreg"),
+        }.items()
+    },
+    "plain_installed": replace(PLAIN, source="installed"),
+    "mixssl_installed": replace(STRONG, source="installed"),
+    "plain_mixed": replace(PLAIN, source="mixed"),
+    "mixssl_mixed": replace(STRONG, source="mixed"),
     # the first search
     "agree": AGREE,
     "agree_r10_t1": replace(AGREE, reconstruction_weight=10.0),
