@@ -23,6 +23,7 @@ WITH_OUR_IMAGES = {
     "vicreg_photographs": "photographs",
     "byol_photographs": "photographs",
     "simclr_extra_photographs": "photographs",
+    "simclr_no_jitter_photographs": "photographs",
 }
 Batch = tuple[Tensor, ...]
 
@@ -37,6 +38,7 @@ class Peer(nn.Module):
     """
 
     views = 2
+    jitter = JITTER
 
     def __init__(self, backbone: str, pool: SourcePool | None = None, spatial_dims: int = 2) -> None:
         super().__init__()
@@ -48,7 +50,7 @@ class Peer(nn.Module):
         return pool_features(self.encoder(images))
 
     def prepare(self, targets: Tensor, generator: torch.Generator) -> Batch:
-        return (jitter(crop_and_flip(torch.cat([targets, targets]), generator), generator, JITTER),)
+        return (jitter(crop_and_flip(torch.cat([targets, targets]), generator), generator, self.jitter),)
 
     def after_step(self, progress: float) -> None:
         """What follows a step; ``progress`` goes from 0 to 1."""

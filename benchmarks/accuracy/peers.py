@@ -146,6 +146,15 @@ class _SimSiam(Peer):
         return {"loss": (self.criterion(p1, z2) + self.criterion(p2, z1)) / 2}
 
 
+def _without_jitter(build: Callable[[str, SourcePool | None], Peer]) -> Callable[[str, SourcePool | None], Peer]:
+    def built(backbone: str, pool: SourcePool | None) -> Peer:
+        peer = build(backbone, pool)
+        peer.jitter = 0.0
+        return peer
+
+    return built
+
+
 PEERS: dict[str, Callable[[str, SourcePool | None], Peer]] = {
     "simclr": _simclr,
     "simclr_t05": _simclr_t05,
@@ -154,6 +163,9 @@ PEERS: dict[str, Callable[[str, SourcePool | None], Peer]] = {
     "simsiam": _SimSiam,
     "barlow_twins": _barlow_twins,
     "vicreg": _vicreg,
+    "simclr_no_jitter": _without_jitter(_simclr),
+    "byol_no_jitter": _without_jitter(_BYOL),
+    "vicreg_no_jitter": _without_jitter(_vicreg),
     # controls
     "simclr_blended": _simclr_blended,
     "vicreg_blended": _vicreg_blended,
@@ -163,4 +175,5 @@ PEERS: dict[str, Callable[[str, SourcePool | None], Peer]] = {
     "vicreg_photographs": _vicreg_blended,
     "byol_photographs": _BYOLBlended,
     "simclr_extra_photographs": _simclr_extra,
+    "simclr_no_jitter_photographs": _without_jitter(_simclr_blended),
 }

@@ -82,6 +82,7 @@ MATCHED = replace(PLAIN, match="mean_std", renormalize=True)
 MATCHED_MAP = replace(MATCHED, transparency_map_cells=4)
 AGREE = replace(PLAIN, transparency=(0.5, 1.0), transparency_map_cells=4, jitter=0.4, agreement_weight=1.0, views=2)
 STRONG = replace(AGREE, reconstruction_weight=10.0, transparency_weight=10.0)
+NO_JITTER = replace(STRONG, jitter=0.0)
 CELLS = replace(STRONG, transparency=Bernoulli(0.7), transparency_map_cells=7)
 WHOLE = replace(PLAIN, from_embedding=True, reconstruct_whole=True, jitter=0.4)
 
@@ -119,7 +120,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "mixssl_no_reconstruction": replace(STRONG, reconstruction_weight=0.0),
     "mixssl_no_transparency": replace(STRONG, transparency_weight=0.0),
-    "mixssl_no_jitter": replace(STRONG, jitter=0.0),
+    "mixssl_no_jitter": NO_JITTER,
     "mixssl_no_map": replace(STRONG, transparency_map_cells=0),
     "mixssl_same_domain": replace(STRONG, source="same_domain"),
     # around the best one without its transparency
@@ -182,14 +183,23 @@ RECIPES: dict[str, Recipe] = {
             "transparency": replace(PLAIN, reconstruction_weight=0.0),
             "mixssl_cells": CELLS,
             "mixssl_no_objectives": replace(STRONG, reconstruction_weight=0.0, transparency_weight=0.0),
-            "mixssl_no_jitter": replace(STRONG, jitter=0.0),
+            "mixssl_no_jitter": NO_JITTER,
             "mixssl_no_map": replace(STRONG, transparency_map_cells=0),
             "mixssl_t05": replace(STRONG, temperature=0.5),
             "mixssl_vicreg": replace(STRONG, agreement="vicreg"),
+            "mixssl_no_jitter_no_objectives": replace(NO_JITTER, reconstruction_weight=0.0, transparency_weight=0.0),
+            "mixssl_no_jitter_no_reconstruction": replace(NO_JITTER, reconstruction_weight=0.0),
+            "mixssl_no_jitter_no_transparency": replace(NO_JITTER, transparency_weight=0.0),
+            "mixssl_no_jitter_cells": replace(CELLS, jitter=0.0),
+            "mixssl_no_jitter_no_map": replace(NO_JITTER, transparency_map_cells=0),
+            "mixssl_no_jitter_wide": replace(NO_JITTER, transparency=(0.2, 1.0)),
+            "mixssl_no_jitter_t05": replace(NO_JITTER, temperature=0.5),
         }.items()
     },
     "plain_installed": replace(PLAIN, source="installed"),
     "mixssl_installed": replace(STRONG, source="installed"),
+    "mixssl_no_jitter_installed": replace(NO_JITTER, source="installed"),
+    "mixssl_no_jitter_mixed": replace(NO_JITTER, source="mixed"),
     "plain_mixed": replace(PLAIN, source="mixed"),
     "mixssl_mixed": replace(STRONG, source="mixed"),
     # the first search
