@@ -351,6 +351,35 @@ def test_what_a_batch_holds_is_what_the_recipe_says(recipe):
         assert (sources[0][both] - sources[16][both]).abs().max() > 0.05  # the next group has another
 
 
+@pytest.mark.parametrize("method", ["simclr_no_jitter", "byol_no_jitter", "vicreg_no_jitter"])
+def test_a_peer_without_jitter_sees_each_target_as_bright_as_it_is(method):
+    pytest.importorskip("lightly", reason="the peers need lightly: benchmarks/accuracy/requirements.txt")
+    with beside_the_scripts():
+        from pretraining import Budget, build_method
+
+        levels = torch.linspace(0.1, 0.9, 6).view(6, 1, 1, 1)
+        targets = levels.expand(6, 1, 28, 28)
+        without = build_method(method, Budget(), targets, 0)
+        usual = build_method(method.removesuffix("_no_jitter"), Budget(), targets, 0)
+        (views,) = without.prepare(targets, torch.Generator().manual_seed(0))
+        (jittered,) = usual.prepare(targets, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(views, torch.cat([targets, targets]), rtol=0, atol=1e-6)
+    assert (jittered - torch.cat([targets, targets])).abs().max() > 0.05
+
+
+def test_half_of_mixed_sources_are_photographs_and_half_are_dead_leaves(monkeypatch, tmp_path):
+    bright = np.full((4, 28, 28), 255, np.uint8)  # a level that no dead leaves have all over
+    np.savez(tmp_path / "natural_cifar10.npz", images=np.repeat(bright, 1250, axis=0))
+    monkeypatch.setenv("MIXSSL_TEST_DATA", str(tmp_path))
+    with beside_the_scripts():
+        import source_pool
+
+        monkeypatch.setitem(source_pool.POOL, 2, 40)
+        images = source_pool.SourcePool("mixed", torch.zeros(3, 1, 28, 28), 0, 40).images
+    assert images.shape == (40, 1, 28, 28)
+    assert int((images.flatten(1).min(dim=1).values > 0.999).sum()) == 20
+
+
 def test_a_set_that_is_not_in_the_layout_is_refused_by_name(tmp_path):
     np.savez(tmp_path / "odd.npz", images=np.zeros((3, 28, 28), np.uint8))
     keys = ["--sets", str(tmp_path / "odd.npz"), "--methods", "random", "--results", str(tmp_path / "r.jsonl")]
