@@ -120,14 +120,18 @@ def dice_table(results: Results) -> list[str]:
 
 
 def draw(results: Results, path: Path, sets: Sequence[str], protocol: str, tap: str, amount: str) -> None:
-    """One panel a set: every method's mean and its seeds."""
-    rows = max((len(results.values.get((name, amount, protocol, tap, "test"), {})) for name in sets), default=0)
-    figure, axes = plt.subplots(1, len(sets), figsize=(4.6 * len(sets), max(4, 1 + 0.24 * rows)), squeeze=False)
-    for axis, name in zip(axes[0], sets, strict=True):
+    """One panel a set: mean and seeds of the methods that have the most seeds on it."""
+    shown = {}
+    for name in sets:
         found = results.values.get((name, amount, protocol, tap, "test"), {})
-        order = sorted(found, key=lambda method: np.mean(list(found[method].values())))
+        most = max(map(len, found.values()), default=0)
+        shown[name] = {method: list(values.values()) for method, values in found.items() if len(values) == most}
+    rows = max(map(len, shown.values()), default=0)
+    figure, axes = plt.subplots(1, len(sets), figsize=(4.6 * len(sets), max(4, 1 + 0.24 * rows)), squeeze=False)
+    for axis, (name, found) in zip(axes[0], shown.items(), strict=True):
+        order = sorted(found, key=lambda method: np.mean(found[method]))
         for row, method in enumerate(order):
-            values = list(found[method].values())
+            values = found[method]
             colour = "tab:orange" if method in RECIPES else "tab:blue"
             axis.plot(values, [row] * len(values), "o", color=colour, alpha=0.4, markersize=4)
             axis.plot(np.mean(values), row, "|", color=colour, markersize=16, markeredgewidth=2)
