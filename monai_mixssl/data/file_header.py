@@ -94,6 +94,8 @@ def read_header(path: str, salt: bytes, keep: Collection[str] = ()) -> FileHeade
         return PlainHeader(kind, shape, None, channels)
     except LeftOut as left_out:
         return LeftOut(left_out.reason, left_out.detail)  # without the trace, which holds on to the whole header
+    except OSError:  # the disk fails while the file is read: of this file, and perhaps for the moment
+        return LeftOut("the file system cannot open it")
 
 
 def sealed(header: DicomHeader, salt: bytes) -> DicomHeader:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 import monai_mixssl
 from monai_mixssl.data.atomic import write_atomically, write_json
 from monai_mixssl.data.content import content_digest, content_id
-from monai_mixssl.data.file_header import PASSING
+from monai_mixssl.data.damage import is_damage
 from monai_mixssl.data.prepare_image import prepare_image
 from monai_mixssl.data.prepared_file import is_whole
 from monai_mixssl.data.private_folder import PrivateFolder
@@ -156,17 +156,21 @@ class _Work(Dataset[Any]):
             return "stop", str(error)
 
     def _prepare(self, image: ScanImage) -> tuple[tuple[str, Any], str, bool]:
-        """The outcome, the content's digest, and whether the outcome is the file's and not the moment's."""
+        """The outcome, the content's digest, and whether it is remembered.
+
+        What cannot be read is not: too little memory or a disk that fails for the moment look the same to the
+        libraries below, and reading a broken file again costs little.
+        """
         try:
             volume = read_image(image, self.settings.geometry)
             array, record = prepare_image(image, volume, self.settings)
             digest = content_digest(volume)
         except LeftOut as reason:
-            return ("left out", [reason.reason, reason.detail]), "", reason.reason not in PASSING
+            return ("left out", [reason.reason, reason.detail]), "", not is_damage(reason.reason)
         except MemoryError:
             return ("left out", ["more memory needed than there is", ""]), "", False
         except Exception as error:  # whatever a damaged file does to a library, the run goes on
-            return ("left out", ["cannot be read", type(error).__name__]), "", not isinstance(error, OSError)
+            return ("left out", ["cannot be read", type(error).__name__]), "", False
         record |= {"content": content_id(self.salt, digest)}
         if self.again is not None and _differ(self.again[image.id], record):
             return ("left out", ["differs from what was prepared before", ""]), "", True

@@ -217,7 +217,8 @@ def _quantiles(values: Sequence[Any]) -> tuple[float, ...]:
 
 def _values(array: np.ndarray) -> tuple[float, float, float, float, bool]:
     flat = spread_sample(array, 200_000).astype(np.float64)
-    lowest, low, high, highest = (float(value) for value in np.percentile(flat, (0, 0.5, 99.5, 100)))
+    low, high = (float(value) for value in np.percentile(flat, (0.5, 99.5)))
+    lowest, highest = float(array.min()), float(array.max())
     # air lies at -1000, what surrounds the circle of a scanner often further down; bone is bright
     hounsfield = bool(-4096 <= lowest <= -900 and 100 < highest <= 32767 and (flat == np.rint(flat)).all())
     return lowest, low, high, highest, hounsfield

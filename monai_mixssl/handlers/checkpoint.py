@@ -85,6 +85,8 @@ class RunCheckpoint:
         Where training fails, a handler of ``EXCEPTION_RAISED`` gives the signals back and raises the error again, if
         none attached before it has raised: Ignite calls no more of them then. :py:meth:`run` does without.
         """
+        if engine.has_event_handler(self._start, Events.STARTED):
+            return  # a second run of the same trainer
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
@@ -96,8 +98,9 @@ class RunCheckpoint:
         """Attach to a trainer, after its other handlers, and run it.
 
         Raises:
-            InterruptedRunError: where a signal ended the run; its checkpoint is written.
+            InterruptedRunError: where a signal ended the run, or one before it; its checkpoint is written.
         """
+        self._refuse_after_a_signal()
         self._in_run = True
         self.attach(trainer)
         try:
@@ -115,7 +118,8 @@ class RunCheckpoint:
         saved = self._last_iteration
         done = f"after saving iteration {saved}" if saved > 0 else "before the first checkpoint"
         return InterruptedRunError(
-            f"stopped by {received.name} {done}; the same command with --resume True goes on from there."
+            f"stopped by {received.name} {done}; the same command with --resume True (in a program: made anew with "
+            "resume=True) goes on from there."
         )
 
     def save(self, engine: Workflow) -> None:
@@ -125,7 +129,13 @@ class RunCheckpoint:
             self._last_iteration = engine.state.iteration
         self._last_time = time.monotonic()
 
+    def _refuse_after_a_signal(self) -> None:
+        """The trainer stands within an epoch whose other batches it would skip."""
+        if self.received is not None:
+            raise self._interruption(self.received)
+
     def _start(self, engine: Workflow) -> None:
+        self._refuse_after_a_signal()
         for leftover in self.folder.glob("tmp*"):  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
         if self.resume:

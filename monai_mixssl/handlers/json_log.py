@@ -36,9 +36,12 @@ class JsonLinesLog:
         self.validator = validator
         self.interval = interval
         self._began: float | None = None
+        self._before = 0
 
     def attach(self, engine: Workflow) -> None:
         """Register with a trainer, before the handler that saves checkpoints."""
+        # what is written from now on, before the first epoch, too, is of the run that starts
+        self._before = self.path.stat().st_size if self.path.exists() else 0
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED(event_filter=self._is_logged), self._log_training)
         if self.validator is not None:
@@ -52,8 +55,10 @@ class JsonLinesLog:
                 self._truncate(engine.state.iteration)
 
     def _truncate(self, iteration: int) -> None:
+        content = self.path.read_bytes()
+        earlier, own = (_parsed(part.decode("utf-8")) for part in (content[: self._before], content[self._before :]))
         # of iteration 0 is what was measured before training, which a new run measures anew
-        kept = [line for line in read_log(self.path) if line["iteration"] <= iteration] if iteration else []
+        kept = [line for line in earlier if iteration and line["iteration"] <= iteration] + own
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         os.replace(temporary, self.path)
@@ -93,8 +98,12 @@ def scalars(output: dict[str, Any]) -> dict[str, float]:
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
     """The lines of a log; a last line that a kill cut short is left out."""
+    return _parsed(Path(path).read_text(encoding="utf-8"))
+
+
+def _parsed(text: str) -> list[dict[str, Any]]:
     lines = []
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         try:
             lines.append(json.loads(line))
         except json.JSONDecodeError:

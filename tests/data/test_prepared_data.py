@@ -231,6 +231,27 @@ def test_what_could_not_be_read_for_the_moment_is_read_by_the_next_command(scans
     assert len(data.records) == 7
 
 
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, "Input/output error")])
+def test_so_is_what_failed_within_a_library_that_reads(scans, tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.ImageFile.ImageFile.load", fail)
+        patch.setattr("nibabel.dataobj_images.DataobjImage.get_fdata", fail)
+        patch.setattr("nibabel.arrayproxy.ArrayProxy.__array__", fail)
+        patch.setattr("nibabel.arrayproxy.ArrayProxy._get_scaled", fail)
+        patch.setattr("nibabel.arrayproxy.ArrayProxy.get_unscaled", fail)
+        try:
+            first = reasons(prepare_data(scans, tmp_path / "run", max_bad_share=1.0, **QUIET))
+        except DataError:
+            first = ["all"]
+    assert first
+    data = prepare_data(scans, tmp_path / "run", **QUIET)
+    assert reasons(data) == []
+    assert len(data.records) == 7
+
+
 def test_an_interrupted_preparation_goes_on(scans, tmp_path, monkeypatch):
     import monai_mixssl.data.prepare as prepare
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from tiny_scans import blob, write_dicom, write_enhanced, write_nifti, write_png, write_series
 
+from monai_mixssl.data.bounded_file import BoundedFile
 from monai_mixssl.data.damage import is_damage
 from monai_mixssl.data.find import data_roots, split_roots
 from monai_mixssl.data.read import read_image
@@ -28,6 +30,24 @@ def look(dataset_dir, **arguments):
 
 def reasons(result):
     return sorted(one.reason for one in result.excluded)
+
+
+def test_a_disk_that_fails_under_one_file_costs_that_file_alone_and_is_asked_again(tmp_path, monkeypatch):
+    for number in range(3):
+        write_png(tmp_path / f"{number}.png", blob((20, 24), seed=number, top=250))
+    real, failed = BoundedFile.read, []
+
+    def read(self, *arguments):
+        if self.name == str(tmp_path / "1.png"):
+            failed.append(self.name)
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BoundedFile, "read", read, raising=False)
+        assert reasons(look(tmp_path)) == ["the file system cannot open it"]
+    assert failed
+    assert reasons(look(tmp_path)) == []
 
 
 def test_slices_are_sorted_by_position_not_by_name(tmp_path):

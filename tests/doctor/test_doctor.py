@@ -188,6 +188,13 @@ def test_nifti_that_looks_like_ct_is_to_be_scaled_as_ct(tmp_path, capsys):
     assert read["advice"]["settings"]["normalization"] == "hounsfield"
 
 
+def test_the_least_and_the_greatest_value_are_those_of_the_whole_volume(tmp_path, capsys):
+    array = np.random.RandomState(0).randint(0, 100, (90, 90, 90)).astype(np.int16)
+    array[41, 43, 47], array[11, 13, 17] = -500, 3002  # of 729,000 voxels
+    nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "v.nii")
+    assert "-500 to 3002" in doctor(capsys, tmp_path, "--read", "1")[1]
+
+
 def test_what_cannot_be_read_is_counted(tmp_path, capsys):
     image = nib.Nifti1Image(np.full((8, 8, 8), np.nan, np.float32), np.eye(4))
     nib.save(image, tmp_path / "nan.nii")

@@ -112,6 +112,37 @@ def test_sigterm_saves_a_checkpoint_and_says_how_to_go_on(small_run, tmp_path):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize("by_run", [True, False])
+def test_a_run_that_a_signal_stopped_is_not_gone_on_with_in_the_middle_of_its_epoch(small_run, tmp_path, by_run):
+    def interrupt(engine):
+        if engine.state.iteration == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    run = prepare(small_run, tmp_path, stop_at=interrupt, interval=100)
+    if by_run:
+        with pytest.raises(InterruptedRunError):
+            go(run)
+    else:
+        run.checkpoint.attach(run.trainer)
+        run.trainer.run()
+    with pytest.raises(InterruptedRunError, match="after saving iteration 2"):
+        go(run) if by_run else run.trainer.run()
+    assert run.trainer.state.iteration == 2
+    assert latest_iteration(tmp_path / "checkpoints") == 2
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_trainer_that_is_run_twice_gives_the_signals_back_each_time(small_run, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    run = prepare(small_run, tmp_path)
+    for epochs in (3, 4):
+        run.trainer.state.max_epochs = epochs
+        go(run)
+        assert signal.getsignal(signal.SIGINT) is before
+    assert run.trainer.state.iteration == 12
+
+
 HANDLERS = {"alone": [], "bar": [TrainingProgress(3, disable=True)], "stats": [StatsHandler()]}
 
 

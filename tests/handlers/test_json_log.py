@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 
 from monai_mixssl.handlers import JsonLinesLog, read_log
 
@@ -20,6 +20,18 @@ def test_a_run_that_starts_anew_keeps_no_line_of_one_before_not_even_of_before_i
     JsonLinesLog(log).attach(engine)
     engine.run([1], max_epochs=1)
     assert [(line["event"], line["iteration"]) for line in read_log(log)] == [("train", 1)]
+
+
+def test_what_a_new_run_measured_before_its_training_stays(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"event": "validation", "epoch": 3, "iteration": 9}\n')
+    engine, validator = Engine(lambda engine, batch: {"loss": torch.tensor(0.0)}), Engine(lambda engine, batch: None)
+    engine.optimizer = SimpleNamespace(param_groups=[{"lr": 0.5}])
+    handler = JsonLinesLog(log, validator)
+    handler.attach(engine)
+    engine.add_event_handler(Events.STARTED, lambda: validator.run([1]))
+    engine.run([1], max_epochs=1)
+    assert [(line["event"], line["iteration"]) for line in read_log(log)] == [("validation", 0), ("train", 1)]
 
 
 @pytest.mark.parametrize(
