@@ -20,9 +20,6 @@ WITH_OUR_IMAGES = {
     "byol_blended": "dead_leaves",
     "simclr_extra": "dead_leaves",
     "simclr_photographs": "photographs",
-    "vicreg_photographs": "photographs",
-    "byol_photographs": "photographs",
-    "simclr_extra_photographs": "photographs",
     "simclr_no_jitter_photographs": "photographs",
 }
 Batch = tuple[Tensor, ...]

@@ -172,8 +172,5 @@ PEERS: dict[str, Callable[[str, SourcePool | None], Peer]] = {
     "byol_blended": _BYOLBlended,
     "simclr_extra": _simclr_extra,
     "simclr_photographs": _simclr_blended,
-    "vicreg_photographs": _vicreg_blended,
-    "byol_photographs": _BYOLBlended,
-    "simclr_extra_photographs": _simclr_extra,
     "simclr_no_jitter_photographs": _without_jitter(_simclr_blended),
 }

@@ -36,12 +36,12 @@ class JsonLinesLog:
         self.validator = validator
         self.interval = interval
         self._began: float | None = None
-        self._before = 0
+        self._earlier_bytes = 0
 
     def attach(self, engine: Workflow) -> None:
         """Register with a trainer, before the handler that saves checkpoints."""
         # what is written from now on, before the first epoch, too, is of the run that starts
-        self._before = self.path.stat().st_size if self.path.exists() else 0
+        self._earlier_bytes = self.path.stat().st_size if self.path.exists() else 0
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED(event_filter=self._is_logged), self._log_training)
         if self.validator is not None:
@@ -56,7 +56,9 @@ class JsonLinesLog:
 
     def _truncate(self, iteration: int) -> None:
         content = self.path.read_bytes()
-        earlier, own = (_parsed(part.decode("utf-8")) for part in (content[: self._before], content[self._before :]))
+        earlier, own = (
+            _parsed(part.decode("utf-8")) for part in (content[: self._earlier_bytes], content[self._earlier_bytes :])
+        )
         # of iteration 0 is what was measured before training, which a new run measures anew
         kept = [line for line in earlier if iteration and line["iteration"] <= iteration] + own
         temporary = self.path.with_suffix(".tmp")
