@@ -196,8 +196,8 @@ def test_a_method_pretrains_on_patches_of_volumes_too(method):
         "plain_feature_target",
         "plain_projectors",
         "plain_spectral",
-        "mixssl_soft",
-        "mixssl_whole",
+        "jittered_soft",
+        "jittered_whole",
         "plain_scrambled",
     ],
 )
@@ -209,7 +209,7 @@ def test_an_addition_of_the_searches_trains_the_encoder_and_counts_the_images_th
 
         found = pretrain(method, images, 0, Budget(images=40, batch_size=8, precision="none"))
         before = pretrain("random", images, 0, Budget()).encoder
-        views = 2.25 if method == "mixssl_soft" else RECIPES[method].views
+        views = 2.25 if method == "jittered_soft" else RECIPES[method].views
     assert found.images_seen == 40 // (8 * views) * 8 * views
     assert np.isfinite(found.last_loss)
     after = copy.deepcopy(found.encoder)  # as fine-tuning does
@@ -325,7 +325,7 @@ def _rises(images):
     return images[..., 14:].flatten(1).mean(dim=1) > images[..., :14].flatten(1).mean(dim=1)
 
 
-@pytest.mark.parametrize("recipe", ["whole", "mixssl_shared_source"])
+@pytest.mark.parametrize("recipe", ["whole", "jittered_shared_source"])
 def test_what_a_batch_holds_is_what_the_recipe_says(recipe):
     targets = torch.rand(32, 1, 28, 28, generator=torch.Generator().manual_seed(0)) + torch.linspace(0, 3, 28)
     with beside_the_scripts():
