@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,7 +44,8 @@ LICENCES: dict[str, dict[str, str]] = {
 class InstalledImages(Source):
     """Random parts of thirteen photographs that come with scikit-image and scikit-learn: nothing is downloaded.
 
-    Either package is enough. They serve as :class:`~monai_mixssl.sources.FolderImages` do: crop, mirror, resize,
+    Either package is enough, though fewer photographs were never measured, and a warning says how many are missing.
+    They serve as :class:`~monai_mixssl.sources.FolderImages` do: crop, mirror, resize,
     channels, and extrusion along a drawn axis for 3D targets. The files are opened where the packages lie, without
     importing either. Used are
 
@@ -68,6 +70,13 @@ class InstalledImages(Source):
             raise ConfigError(
                 "The source 'installed' needs the photographs of scikit-image or scikit-learn, which are not there: "
                 "pip install monai-mixssl[pictures]"
+            )
+        whole = sum(map(len, LICENCES.values()))
+        if len(self._files) < whole:
+            warnings.warn(
+                f"Of the {whole} photographs of the source 'installed' {len(self._files)} are there: scikit-image or "
+                "scikit-learn is not installed, or has other files; for all: pip install monai-mixssl[pictures]",
+                stacklevel=2,
             )
 
     def __len__(self) -> int:

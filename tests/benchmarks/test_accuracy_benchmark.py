@@ -434,3 +434,14 @@ def test_an_interval_over_images_is_kept_for_the_same_methods_and_seeds_alone(mo
     gains = 100 * wrong.mean(axis=(0, 1))
     half = 1.96 * gains.std() / np.sqrt(len(gains))
     assert (low, high) == (pytest.approx(gains.mean() - half, abs=1), pytest.approx(gains.mean() + half, abs=1))
+
+
+def test_the_bundles_config_of_two_views_is_the_default_method():
+    kept = json.loads((FOLDER.parents[1] / "bundles/mixssl_pretraining/configs/two_views.json").read_text())
+    with beside_the_scripts():
+        from recipes import RECIPES
+
+    recipe = {key: getattr(RECIPES["mixssl"], key, None) for key in kept}
+    # what a recipe has no field for: crops and the schedule
+    differ = {key for key in kept if recipe[key] != (tuple(kept[key]) if isinstance(kept[key], list) else kept[key])}
+    assert differ == {"zoom", "batch_size", "max_epochs", "learning_rate"}

@@ -61,8 +61,10 @@ def test_without_the_packages_the_error_names_the_extra(monkeypatch):
         InstalledImages()
 
 
-def test_one_package_is_enough(monkeypatch):
+def test_one_package_is_enough_and_a_warning_says_how_many_photographs_are_missing(monkeypatch):
     pytest.importorskip("sklearn", reason="its pictures are the source")
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(installed, "find_spec", lambda name: None if name == "skimage" else find_spec(name))
-    assert len(InstalledImages()) == 2
+    with pytest.warns(UserWarning, match=r"Of the 13 photographs .* 2 are there.*monai-mixssl\[pictures\]"):
+        source = InstalledImages()
+    assert len(source) == 2

@@ -40,6 +40,7 @@ def test_the_config_of_two_views_goes_on_top_of_the_bundles_own(command: Any, tm
     assert ended.status == 0, ended.last_line
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (config["views"], config["match"], config["reconstruction_weight"]) == (2, None, 10.0)
+    assert (config["source"], config["jitter"]) == ("installed", 0.0)
     (line,) = (
         line
         for line in map(json.loads, (tmp_path / "run" / "log.jsonl").read_text().splitlines())
