@@ -44,7 +44,8 @@ def restore_arrays(
     if len(lost) > most:
         raise RunFolderError(
             f"{len(lost)} prepared images of this run are gone and cannot be made again (such as {min(lost)}); "
-            "put the data back (private/files.csv names the files), or start a new run."
+            "put the data back (private/files.csv names the files), go on with the version of this package that began "
+            "the run if another did, or start a new run."
         )
     if lost:
         logger.warning(f"{len(lost)} prepared images are gone and cannot be made again (such as {min(lost)}).")

@@ -37,6 +37,13 @@ def read_datalist_labels(file: Path, task: str, form: str = "datalist") -> Label
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"The datalist JSON cannot be read ({type(error).__name__}); check its syntax.") from None
+    try:  # an escape such as \\ud800 is sound JSON and no text, so that no later step could write it
+        json.dumps(content, ensure_ascii=False).encode("utf-8", errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise DataError(
+            "The datalist JSON holds an escape from \\ud800 to \\udfff without its other half, which is no "
+            "character; write the names anew."
+        ) from None
     lists = {"training": content} if isinstance(content, list) else content
     lists = {_KEYS[key]: lists[key] for key in _KEYS if isinstance(lists, dict) and key in lists}
     lists = {key: entries for key, entries in lists.items() if entries is not None}

@@ -57,7 +57,7 @@ def read_npz_labels(file: Path) -> LabelTable:
                 f"The arrays {name}_images and {name}_labels of the .npz file do not fit each other; images are "
                 "(N, rows, columns), (N, rows, columns, 3) or (N, x, y, z), with a label for each."
             )
-        _refuse_colours_of_other_types(images[name])
+        _refuse_what_is_no_image(images[name])
         ending = "png" if _is_picture(images[name]) else "nii"
         for number, label in enumerate(labels[name]):
             own = tuple(int(n) for n in np.flatnonzero(label)) if multi_label else (int(label[0]),)
@@ -131,11 +131,23 @@ def _labels(array: np.ndarray) -> np.ndarray:
     return whole.astype(int)
 
 
-def _refuse_colours_of_other_types(images: np.ndarray) -> None:
-    if images.ndim == 4 and images.shape[-1] == 3 and images.dtype != np.uint8:
+def _refuse_what_is_no_image(images: np.ndarray) -> None:
+    kind, last = images.dtype, images.shape[-1]
+    if kind.kind not in "buif":
+        raise DataError(f"The images of the .npz file are {kind}; save them as whole or real numbers.")
+    if images.ndim == 4 and last == 3 and kind != np.uint8:
         raise DataError(
-            f"The images of the .npz file are {images.dtype} with a last axis of 3: colours must be uint8, from "
+            f"The images of the .npz file are {kind} with a last axis of 3: colours must be uint8, from "
             "0 to 255; convert them, or save volumes of three slices as NIfTI."
+        )
+    if images.ndim == 4 and last == 4 and kind == np.uint8:
+        raise DataError(
+            "The images of the .npz file are uint8 with a last axis of 4, as colours with an opacity are: leave the "
+            "opacity out (images[..., :3]), or save volumes of four slices as NIfTI."
+        )
+    if images.ndim == 5 and last != 1:
+        raise DataError(
+            f"The images of the .npz file have {last} channels beside three axes; volumes have one: save (N, x, y, z)."
         )
 
 

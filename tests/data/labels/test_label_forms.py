@@ -204,6 +204,8 @@ BAD_DATALISTS = {
     '[{"image": "a.png", "label": [{"x": 1}]}]': "neither a class name nor a class number",
     '{"training": [{"image": "a", "label": 1}], "test": 5}': "must be a list, or hold lists",
     "[" * 200_000: "cannot be read",
+    '[{"image": "a\\ud800.png", "label": 1}]': "without its other half",
+    '[{"image": "a.png", "label": "\\udfff"}]': "without its other half",
 }  # fmt: skip
 
 
@@ -220,6 +222,10 @@ BAD_ARRAYS = [
     ({"train_images": IMAGES}, "no array train_labels"),
     ({"train_images": IMAGES, "train_labels": np.zeros((3, 1))}, "do not fit each other"),
     ({"train_images": np.zeros((2, 8, 8, 3), "f4"), "train_labels": np.zeros((2, 1))}, "colours must be uint8"),
+    ({"train_images": np.zeros((2, 8, 8, 4), "u1"), "train_labels": np.zeros((2, 1))}, "leave the opacity out"),
+    ({"train_images": np.zeros((2, 8, 8, 8, 3), "u1"), "train_labels": np.zeros((2, 1))}, "3 channels beside three"),
+    ({"train_images": IMAGES.astype(complex), "train_labels": np.zeros((2, 1))}, "are complex128; save them as"),
+    ({"train_images": IMAGES.astype(str), "train_labels": np.zeros((2, 1))}, "are <U.*; save them as"),
     ({"train_images": IMAGES, "train_labels": np.full((2, 1), 0.5)}, "not all class numbers"),
     ({"train_images": IMAGES, "train_labels": np.full((2, 1), np.inf)}, "not all class numbers"),
     ({"train_images": IMAGES, "train_labels": np.array(["cat", "dog"])}, "are texts"),
