@@ -83,15 +83,15 @@ class MixingMethod(nn.Module):
             self.feature_target = FeatureTarget(self.network.encoder, channels[-1], dims)
         if self.heads_of_larger_maps or self.feature_target is not None:
             self.network.encoder.register_forward_hook(self._keep_maps)
-        taught, self.soft = recipe.agreement == "teacher", recipe.agreement == "soft"
+        taught, self.soft = recipe.agreement in ("teacher", "both"), recipe.agreement == "soft"
         if self.soft:
             self.views = 2 + 1 / recipe.share_sources
         self.objectives = bool(recipe.reconstruction_weight or recipe.transparency_weight)
         self.loss = DualObjectiveLoss(
             recipe.reconstruction_weight,
             recipe.transparency_weight if self.objectives else 1.0,
-            agreement_weight=0.0 if taught or self.soft else recipe.agreement_weight,
-            agreement="infonce" if taught or self.soft else recipe.agreement,
+            agreement_weight=0.0 if recipe.agreement in ("teacher", "soft") else recipe.agreement_weight,
+            agreement="vicreg" if recipe.agreement == "vicreg" else "infonce",
             temperature=recipe.temperature,
         )
         self.teacher: nn.ModuleList | None = None

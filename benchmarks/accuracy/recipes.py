@@ -22,8 +22,9 @@ class Recipe:
         renormalize: whether the blend is given the target's mean and deviation.
         reconstruction_weight, transparency_weight, agreement_weight: of the objectives.
         agreement: ``"infonce"``, ``"vicreg"``, or ``"teacher"``: of each view's blend, predict the embedding that a
-            teacher, whose weights follow the network's, has of the other view, which it sees unblended; or ``"soft"``:
-            a blend is to be like its target by t, and like its source by 1 - t, with one blended view.
+            teacher, whose weights follow the network's, has of the other view, which it sees unblended; ``"both"``:
+            that and ``"infonce"``; or ``"soft"``: a blend is to be like its target by t, and like its source by
+            1 - t, with one blended view.
         temperature: of ``"infonce"``.
         jitter: strength of random brightness and contrast, 0 for none.
         views: 1, or 2 where the agreement has a weight.
@@ -199,6 +200,8 @@ RECIPES: dict[str, Recipe] = {
     # the twelfth: around the new one, for chest X-rays
     "mixssl_teacher": replace(MIXSSL, agreement="teacher"),
     "mixssl_vicreg": replace(MIXSSL, agreement="vicreg"),
+    "mixssl_both": replace(MIXSSL, agreement="both"),
+    "mixssl_feature_target": replace(MIXSSL, feature_target_weight=1.0),
     "mixssl_weak_jitter": replace(MIXSSL, jitter=0.2),
     "mixssl_milder": replace(MIXSSL, transparency=(0.7, 1.0)),
     "mixssl_t05": replace(MIXSSL, temperature=0.5),

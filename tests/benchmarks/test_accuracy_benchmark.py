@@ -198,6 +198,7 @@ def test_a_method_pretrains_on_patches_of_volumes_too(method):
         "plain_spectral",
         "jittered_soft",
         "jittered_whole",
+        "mixssl_both",
         "plain_scrambled",
     ],
 )
