@@ -17,6 +17,7 @@ _WORKFLOWS = (
     "SegmentationEvaluateWorkflow",
     "SegmentationInferWorkflow",
     "SegmentationWorkflow",
+    "TwoViewsWorkflow",
 )
 
 

@@ -60,6 +60,7 @@ from monai_mixssl.workflows.named import (
     SegmentationEvaluateWorkflow,
     SegmentationInferWorkflow,
     SegmentationWorkflow,
+    TwoViewsWorkflow,
 )
 from monai_mixssl.workflows.pretrain_rules import PRETRAIN_RULES, check_pretrain_keys
 from monai_mixssl.workflows.probe_run import probe
@@ -122,6 +123,7 @@ __all__ = [
     "SegmentationEvaluateWorkflow",
     "SegmentationInferWorkflow",
     "SegmentationWorkflow",
+    "TwoViewsWorkflow",
     "announce",
     "announce_finetuning",
     "build_classifier",

@@ -28,6 +28,7 @@ __all__ = [
     "SegmentationEvaluateWorkflow",
     "SegmentationInferWorkflow",
     "SegmentationWorkflow",
+    "TwoViewsWorkflow",
 ]
 
 
@@ -45,7 +46,7 @@ class _PackagedWorkflow(ConfigWorkflow):
     """
 
     bundle = "mixssl_pretraining"
-    config_name: str
+    config_name: str | tuple[str, ...]  # several: each goes on top of those before it
     default_run_id: str
     default_type: str
 
@@ -59,7 +60,9 @@ class _PackagedWorkflow(ConfigWorkflow):
         last_line.install_for_run()
         if config_file is None:
             root = bundle_root(self.bundle)
-            config_file = str(root / "configs" / self.config_name)
+            names = (self.config_name,) if isinstance(self.config_name, str) else self.config_name
+            packaged = [str(root / "configs" / name) for name in names]
+            config_file = packaged if len(packaged) > 1 else packaged[0]
             kwargs.setdefault("bundle_root", str(root))
         try:
             super().__init__(
@@ -97,9 +100,15 @@ class _PackagedWorkflow(ConfigWorkflow):
 class PretrainWorkflow(_PackagedWorkflow):
     """Mix-up pretraining: ``configs/train.json`` of the bundle ``mixssl_pretraining``, run id ``pretrain``."""
 
-    config_name = "train.json"
+    config_name: str | tuple[str, ...] = "train.json"
     default_run_id = "pretrain"
     default_type = "train"
+
+
+class TwoViewsWorkflow(PretrainWorkflow):
+    """Pretraining with two views that must agree: ``configs/two_views.json`` of the bundle on top of its own."""
+
+    config_name = ("train.json", "two_views.json")
 
 
 class InferenceWorkflow(_PackagedWorkflow):

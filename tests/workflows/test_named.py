@@ -39,6 +39,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, run_id in (("train", "pretrain"), ("inference", "infer")):
         entry = [f"$print('{run_id}', @bundle_root, @dataset_dir, @max_epochs, @resume)"]
         (configs / f"{name}.json").write_text(json.dumps({**CONFIG, run_id: entry}))
+    (configs / "two_views.json").write_text(json.dumps({"max_epochs": 7}))
     (configs / "metadata.json").write_text(json.dumps({"version": "0.1.0"}))
     return site
 
@@ -80,6 +81,12 @@ def test_each_workflow_knows_its_config_and_what_to_run(argv: tuple[str, ...], e
     assert "scans 5 False\n" in ended.out
 
 
+def test_two_views_go_on_top_of_the_bundles_own_config_and_below_what_is_typed(run: Any) -> None:
+    argv = ("run", "pretrain", "--workflow_name", "monai_mixssl.TwoViewsWorkflow", "--dataset_dir", "scans")
+    assert "scans 7 False\n" in run(*argv).out
+    assert "scans 5 False\n" in run(*argv, "--max_epochs", "5").out
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
@@ -103,7 +110,7 @@ def test_a_config_of_the_users_own_is_used_as_it_is(run: Any, tmp_path: Path) ->
 
 
 def test_the_names_resolve_as_monai_looks_for_them() -> None:
-    for name in ("PretrainWorkflow", "InferenceWorkflow"):
+    for name in ("PretrainWorkflow", "TwoViewsWorkflow", "InferenceWorkflow"):
         found = locate(f"monai_mixssl.{name}")
         assert isinstance(found, type)
         assert issubclass(found, ConfigWorkflow)
