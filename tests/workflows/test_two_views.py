@@ -6,10 +6,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 from bundle_runs import BUNDLE, SMALL, run
+from PIL import Image
 from safetensors import safe_open
 
 from monai_mixssl.data.phantoms import write_phantoms
+from monai_mixssl.workflows import PretrainWorkflow
 
 TWO_VIEWS = {"views": 2, "agreement_weight": 1.0, "transparency_map_cells": 4, "jitter": 0.4, "zoom": 1.4}
 
@@ -47,3 +50,23 @@ def test_the_config_of_two_views_goes_on_top_of_the_bundles_own(command: Any, tm
         if line["event"] == "validation"
     )
     assert line["val_agreement_loss"] > 0
+
+
+def test_zoom_cuts_a_view_out_anywhere_and_no_smaller_than_asked(tmp_path):
+    ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))  # its values say where a column was
+    (tmp_path / "scans").mkdir()
+    for number in range(40):
+        picture = ramp.copy()
+        picture[:2] = number  # no two the same, or all but one would be left out as copies
+        Image.fromarray(picture).save(tmp_path / "scans" / f"{number}.png")
+    keys = {"dataset_dir": str(tmp_path / "scans"), "output_dir": str(tmp_path / "run"), "zoom": 2.0}
+    workflow = PretrainWorkflow(logging_file=False, num_workers=0, progress=False, pictures=False, **keys)
+    workflow.initialize()
+    dataset = workflow.parser.get_parsed_content("train#dataset")
+    low, high = np.array([np.percentile(dataset[n]["image_target"][0, 32], (0, 100)) for n in range(len(dataset))]).T
+    width, middle = high - low, (high + low) / 2
+    assert width.min() >= 0.48
+    assert width.min() < 0.6
+    assert width.max() > 0.9
+    assert middle.min() < 0.4
+    assert middle.max() > 0.6
