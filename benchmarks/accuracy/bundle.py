@@ -4,8 +4,9 @@
     python benchmarks/accuracy/bundle.py --sets busi --seeds 3 --runs runs --results docs/results/accuracy_bundle.jsonl
 
 The training images become PNG files, ``monai.bundle run pretrain`` trains on them with all keys as they are but the
-patch and the number of epochs, which makes the images through the encoder the same for both, and the encoder that it leaves is probed as by ``run.py`` (last map, the same draws of labels). ``random`` is an encoder that
-nobody trained. Goes on where it was interrupted.
+patch and the number of epochs, which makes the images through the encoder the same for both, and the encoder that it
+leaves is probed as by ``run.py`` (last map, the same draws of labels). ``random`` is an encoder that nobody trained.
+Goes on where it was interrupted.
 """
 
 from __future__ import annotations
