@@ -176,6 +176,7 @@ def main() -> None:
     parser.add_argument("--ours", default="mixssl")
     parser.add_argument("--size", type=int, default=28)
     parser.add_argument("--write", type=Path, help="a Markdown file whose part between two markers is replaced")
+    parser.add_argument("--drawn", type=Path, help="results of the picture beside it; default: those of --results")
     parser.add_argument("--write_all", type=Path, help="the same for the tables of all cells")
     arguments = parser.parse_args()
     lines = [json.loads(line) for line in arguments.results.read_text().splitlines()]
@@ -194,7 +195,8 @@ def main() -> None:
     whole += dice_table(Results(lines, "dice"))
     if arguments.write:
         picture = arguments.write.parent / "results" / "accuracy_linear_5.png"
-        draw(results, picture, sets, "linear", "last", "5")
+        drawn = (arguments.drawn or arguments.results).read_text().splitlines()
+        draw(Results([json.loads(line) for line in drawn], "top1"), picture, sets, "linear", "last", "5")
         short += ["", f"![Linear probe with 5 labels a class](results/{picture.name})"]
         times = time_table(lines, arguments.ours)
         replace_between_markers(arguments.write, [*short, *([""] if times else []), *times])
