@@ -164,7 +164,14 @@ def test_the_table_names_every_method_and_says_what_was_not_run(made):
     text = whole.read_text()
     assert all(f"| {method} |" in text for method in METHODS.split(","))
     assert "| scratch | 0." in text  # its fine-tuning
-    assert (folder / "results" / "accuracy_linear_5.png").stat().st_size > 1000
+    picture = folder / "results" / "accuracy_linear_5.png"
+    drawn = picture.read_bytes()
+    assert len(drawn) > 1000
+    other = folder / "other.jsonl"
+    other.write_text((folder / "results.jsonl").read_text().replace('"random"', '"somebody_elses"'))
+    assert not typed("tables.py", "--results", folder / "results.jsonl", *keys, "--drawn", other).code
+    assert "somebody_elses" not in page.read_text() + whole.read_text()  # in the picture alone
+    assert picture.read_bytes() != drawn
 
 
 @pytest.mark.parametrize("method", ["mixssl", "mixssl_plain", "masked", "volume_fusion", "genesis"])
