@@ -22,8 +22,6 @@ WITH_OUR_IMAGES = {
     "simclr_photographs": "photographs",
     "simclr_no_jitter_photographs": "photographs",
     "simclr_no_jitter_installed": "installed",
-    "vicreg_no_jitter_installed": "installed",
-    "byol_no_jitter_installed": "installed",
 }
 Batch = tuple[Tensor, ...]
 

@@ -174,6 +174,4 @@ PEERS: dict[str, Callable[[str, SourcePool | None], Peer]] = {
     "simclr_photographs": _simclr_blended,
     "simclr_no_jitter_photographs": _without_jitter(_simclr_blended),
     "simclr_no_jitter_installed": _without_jitter(_simclr_blended),
-    "vicreg_no_jitter_installed": _without_jitter(_vicreg_blended),
-    "byol_no_jitter_installed": _without_jitter(_BYOLBlended),
 }

@@ -119,7 +119,6 @@ RECIPES: dict[str, Recipe] = {
     "mixssl_no_objectives": replace(MIXSSL, reconstruction_weight=0.0, transparency_weight=0.0),
     "mixssl_no_reconstruction": replace(MIXSSL, reconstruction_weight=0.0),
     "mixssl_no_transparency": replace(MIXSSL, transparency_weight=0.0),
-    "mixssl_no_map": replace(MIXSSL, transparency_map_cells=0),
     "mixssl_dead_leaves": NO_JITTER,
     "mixssl_photographs": replace(NO_JITTER, source="photographs"),
     "mixssl_mixed": replace(NO_JITTER, source="mixed"),
@@ -199,12 +198,8 @@ RECIPES: dict[str, Recipe] = {
     "jittered_mixed": replace(JITTERED, source="mixed"),
     # the twelfth: around the new one, for chest X-rays
     "mixssl_teacher": replace(MIXSSL, agreement="teacher"),
-    "mixssl_vicreg": replace(MIXSSL, agreement="vicreg"),
     "mixssl_both": replace(MIXSSL, agreement="both"),
-    "mixssl_feature_target": replace(MIXSSL, feature_target_weight=1.0),
     "mixssl_weak_jitter": replace(MIXSSL, jitter=0.2),
-    "mixssl_milder": replace(MIXSSL, transparency=(0.7, 1.0)),
-    "mixssl_t05": replace(MIXSSL, temperature=0.5),
     # the first search
     "agree": AGREE,
     "agree_r10_t1": replace(AGREE, reconstruction_weight=10.0),

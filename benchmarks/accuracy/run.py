@@ -38,7 +38,7 @@ TIERS = {"core": CORE_METHODS, "full": FULL_METHODS}
 # what the search looks at: few labels, the draws of the tables
 SEARCH = Effort(labels=("5", "20"), finetune_labels=(), taps=("last", "all"), splits=("val",))
 # learning rates that the search on validation images chose, where they are not the budget's; see docs/accuracy.md
-LEARNING_RATES = dict.fromkeys(("vicreg", "vicreg_blended", "vicreg_no_jitter", "vicreg_no_jitter_installed"), 1e-3)
+LEARNING_RATES = dict.fromkeys(("vicreg", "vicreg_blended", "vicreg_no_jitter"), 1e-3)
 # fields of Effort that arguments set; a line of the results has them only where they differ from the default
 EFFORTS = ("finetune_steps", "probe_draws")
 
